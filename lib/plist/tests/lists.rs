@@ -1,7 +1,7 @@
 //! What is written is read back, here and by an independent reader; bad text is refused.
 
 use dm_plist::{DEPTH_MAX, Format, KEYS_MAX, from_any, from_json, from_xml, to_json, to_xml};
-use dm_protocol::{Dict, Value, key};
+use dm_protocol::{Dict, Key, Value, key};
 use proptest::prelude::*;
 
 /// A reply of the stock driver, byte for byte.
@@ -230,7 +230,7 @@ fn value() -> impl Strategy<Value = Value> {
 }
 
 fn dict(inner: impl Strategy<Value = Value>) -> impl Strategy<Value = Dict> {
-    prop::collection::vec((text().prop_map(Into::into), inner), 0..6)
+    prop::collection::vec((text().prop_map(Key::from), inner), 0..6)
         .prop_map(|pairs| pairs.into_iter().filter(|(key, _)| !key.is_empty()).collect())
 }
 

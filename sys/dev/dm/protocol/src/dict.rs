@@ -65,6 +65,7 @@ keys! {
     FLAGS "flags"
     HEADS "heads"
     LENGTH "length"
+    MAJOR "major"
     MESSAGE "message"
     MINOR "minor"
     NAME "name"

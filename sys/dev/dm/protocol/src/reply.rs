@@ -8,7 +8,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-/// What the driver answers. Every field is always sent: stock clients read what is missing
+/// What the driver answers. Every field but the major is always sent: stock clients read what is missing
 /// from uninitialised memory.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Reply {
@@ -20,6 +20,8 @@ pub struct Reply {
     pub target_count: u32,
     /// Moves with every event.
     pub event_nr: u32,
+    /// The block major number of all mapped devices (extension); 0 when it is not said.
+    pub major: u32,
     /// The device's minor number.
     pub minor: u32,
     /// The device's name; empty when none is meant.
@@ -105,6 +107,9 @@ impl Reply {
         dict.set(key::OPEN_COUNT, self.open_count);
         dict.set(key::TARGET_COUNT, self.target_count);
         dict.set(key::EVENT_NR, self.event_nr);
+        if self.major != 0 {
+            dict.set(key::MAJOR, self.major);
+        }
         dict.set(key::MINOR, self.minor);
         dict.set(key::NAME, self.name.as_str());
         dict.set(key::UUID, self.uuid.as_str());
@@ -136,6 +141,7 @@ impl Reply {
             open_count: number(key::OPEN_COUNT)?,
             target_count: number(key::TARGET_COUNT)?,
             event_nr: number(key::EVENT_NR)?,
+            major: number(key::MAJOR)?,
             minor: number(key::MINOR)?,
             name: text(key::NAME)?,
             uuid: text(key::UUID)?,

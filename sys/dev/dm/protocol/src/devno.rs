@@ -5,7 +5,7 @@ use core::fmt;
 use core::str::FromStr;
 
 /// A block device's number. Written `major:minor`, as in a table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DevNo {
     /// The driver, 0 to 4095.
     pub major: u32,

@@ -140,6 +140,19 @@ pub struct SegmentSpec {
     pub params: Zeroizing<String>,
 }
 
+impl SegmentSpec {
+    /// A segment of `length` sectors from `start`.
+    #[must_use]
+    pub fn new(start: u64, length: u64, target: &str, params: &str) -> Self {
+        Self {
+            start: Sector(start),
+            length: Sectors(length),
+            target: target.into(),
+            params: String::from(params).into(),
+        }
+    }
+}
+
 impl Action {
     /// The command of this action.
     #[must_use]

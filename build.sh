@@ -1,0 +1,177 @@
+#!/bin/sh
+# The only entry point: ./build.sh prints its commands, ./build.sh NAME [args] runs one.
+# A command is a function cmd_NAME; the text after ## is its line in that list.
+# What cannot run here is skipped aloud and counted, never taken as passed.
+set -eu
+
+cd "$(dirname "$0")"
+top=$(pwd)
+out=$top/target/build # logs and counts
+mkdir -p "$out"
+
+say() { printf '==> %s\n' "$*"; }
+die() {
+	printf 'build.sh: %s\n' "$*" >&2
+	exit 1
+}
+have() { command -v "$1" >/dev/null 2>&1; }
+
+# ---- what the distribution provides ----------------------------------------
+
+as_root() {
+	if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo -n "$@"; fi
+}
+
+apt() {
+	as_root env DEBIAN_FRONTEND=noninteractive apt-get -q "$@" >>"$out/apt.log" 2>&1
+}
+
+not_installed() {
+	for package in "$@"; do
+		dpkg-query -W -f '${db:Status-Abbrev}' "$package" 2>/dev/null | grep -q '^ii' ||
+			printf ' %s' "$package"
+	done
+}
+
+# packages NAME...: installs the missing ones; says so, and says what it could not install.
+packages() {
+	have apt-get || {
+		say "no apt-get here; the tests look for the programs of: $*"
+		return 0
+	}
+	missing=$(not_installed "$@")
+	[ -n "$missing" ] || return 0
+	say "installing:$missing"
+	# shellcheck disable=SC2086 # a list of words
+	apt install -y --no-install-recommends $missing || {
+		apt update && apt install -y --no-install-recommends $missing
+	} || say "could not install:$missing (see $out/apt.log); what needs them is skipped"
+}
+
+# ---- counting ---------------------------------------------------------------
+
+# A test that cannot run appends one line "name: reason" to the file $DM_SKIP_LOG and
+# returns; the harness takes it as passed, so counts_end moves it to the skipped ones.
+counts_start() {
+	export DM_SKIP_LOG="$out/skipped-tests"
+	: >"$DM_SKIP_LOG"
+	: >"$out/skipped-steps"
+	passed=0 failed=0 ignored=0
+}
+
+skip_step() { printf '%s\n' "$*" >>"$out/skipped-steps"; }
+
+# sum WORD LOG: adds up the numbers before WORD in the summary lines of the test runners.
+sum() {
+	grep -E '^(test result:| *Summary)' "$2" | grep -oE "[0-9]+ $1" |
+		awk '{ n += $1 } END { print n + 0 }'
+}
+
+# tests NAME COMMAND...: runs one test runner, shows and keeps what it says, adds its counts.
+tests() {
+	log=$out/test-$1.log
+	say "$1"
+	shift
+	status=$({ { "$@" 2>&1 && echo 0 >&3 || echo $? >&3; } | tee "$log" >&4; } 3>&1) 4>&1
+	bad=$(($(sum failed "$log") + $(sum 'timed out' "$log")))
+	[ "$status" -eq 0 ] || [ "$bad" -gt 0 ] || bad=1
+	passed=$((passed + $(sum passed "$log")))
+	failed=$((failed + bad))
+	ignored=$((ignored + $(sum ignored "$log") + $(sum skipped "$log")))
+}
+
+# counts_end: lists what was skipped and closes with the one line of counts.
+counts_end() {
+	sort -u "$DM_SKIP_LOG" >"$out/skipped"
+	passed=$((passed - $(wc -l <"$out/skipped")))
+	cat "$out/skipped-steps" >>"$out/skipped"
+	sed 's/^/SKIPPED: /' "$out/skipped"
+	skipped=$((ignored + $(wc -l <"$out/skipped")))
+	echo "$passed passed, $failed failed, $skipped skipped"
+	[ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
+}
+
+# ---- commands ---------------------------------------------------------------
+
+cmd_run() { ## the demonstration: builds, makes devices in a process, shows them at work
+	cargo build --release --quiet
+	[ -x tests/demo.sh ] || die "tests/demo.sh is missing"
+	exec tests/demo.sh "$@"
+}
+
+cmd_test() { ## all tests that need no virtual machine; arguments select tests by name
+	packages fio nbdkit libnbd-bin qemu-utils qemu-system-common e2fsprogs fuse3 mandoc
+	counts_start
+	if have cargo-nextest; then
+		tests unit cargo nextest run --workspace --no-fail-fast --status-level slow "$@"
+	else
+		tests unit cargo test --workspace --lib --bins --tests --no-fail-fast --quiet "$@"
+	fi
+	[ $# -gt 0 ] || tests doc cargo test --workspace --doc --no-fail-fast --quiet
+	counts_end
+}
+
+# check NAME PROGRAM COMMAND...: one check; skipped aloud when PROGRAM is missing.
+check() {
+	name=$1 program=$2
+	shift 2
+	if ! have "$program"; then
+		echo "$name: SKIPPED, there is no $program"
+	elif "$@" >"$out/check-$name.log" 2>&1; then
+		echo "$name: ok"
+	else
+		cat "$out/check-$name.log"
+		echo "$name: FAILED"
+		check_failed=1
+	fi
+}
+
+# Every licence of the tree is one that deny.toml allows; of "A OR B" one is enough.
+check_licences() {
+	sed -n '/^allow = \[/,/^]/s/^ *"\(.*\)",$/\1/p' deny.toml >"$out/licences"
+	cargo tree --workspace --edges normal,build --prefix none --format '{l};{p}' | grep . | sort -u |
+		awk -F';' 'NR == FNR { ok[$0]; next }
+			{ good = 0; n = split($1, or, / OR |\//); for (i = 1; i <= n; i++) {
+				m = split(or[i], and, / AND /); all = m > 0
+				for (j = 1; j <= m; j++) { gsub(/[()]/, "", and[j]); all = all && and[j] in ok }
+				good = good || all } }
+			!good { print "not allowed by deny.toml: " $1 " of " $2; bad = 1 }
+			END { exit bad }' "$out/licences" -
+}
+
+check_manuals() {
+	find share/man -name '*.[1-9]' -exec mandoc -T lint -W warning {} +
+}
+
+check_scripts() {
+	{ printf '%s\n' build.sh .ci/run && find tests -name '*.sh' ! -path '*/target/*'; } |
+		xargs shellcheck
+}
+
+cmd_check() { ## format, lints, licences, the rules of the tree, manuals, scripts
+	packages mandoc shellcheck
+	check_failed=0
+	check format cargo cargo fmt --all --check
+	check lints cargo cargo clippy --workspace --all-targets --quiet -- -D warnings
+	check tidy cargo cargo test --quiet --package tidy
+	check licences cargo check_licences
+	check advisories cargo-deny cargo deny check
+	check scripts shellcheck check_scripts
+	[ ! -d share/man ] || check manuals mandoc check_manuals
+	[ "$check_failed" -eq 0 ]
+}
+
+
+usage() {
+	echo "usage: ./build.sh command [args]"
+	sed -n 's/^cmd_\([a-z]*\)() { ## \(.*\)/  \1	\2/p' build.sh | expand -t 12
+}
+
+[ $# -gt 0 ] || {
+	usage
+	exit 0
+}
+command=$1
+shift
+grep -q "^cmd_$command() { ##" build.sh || die "no command '$command'; ./build.sh lists them"
+"cmd_$command" "$@"

@@ -153,7 +153,7 @@ cmd_check() { ## format, lints, licences, the rules of the tree, manuals, script
 	check_failed=0
 	check format cargo cargo fmt --all --check
 	check lints cargo cargo clippy --workspace --all-targets --quiet -- -D warnings
-	check tidy cargo cargo test --quiet --package tidy
+	check tidy cargo env RUST_BACKTRACE=0 cargo test --quiet --package tidy
 	check licences cargo check_licences
 	check advisories cargo-deny cargo deny check
 	check scripts shellcheck check_scripts

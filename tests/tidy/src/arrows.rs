@@ -12,7 +12,8 @@ struct Arrow {
     others: Option<&'static [&'static str]>,
 }
 
-const OURS: &[&str] = &["dm-protocol", "dm", "dm-netbsd", "dm-host", "libdm", "dmsetup"];
+const OURS: &[&str] =
+    &["dm-protocol", "dm", "dm-netbsd", "dm-host", "dm-plist", "libdm", "dmsetup"];
 const IN_KERNEL: Option<&[&str]> = Some(&["bitflags", "zeroize"]);
 
 const ARROWS: &[Arrow] = &[
@@ -23,8 +24,13 @@ const ARROWS: &[Arrow] = &[
         ours: &["dm", "dm-protocol"],
         others: IN_KERNEL,
     },
-    Arrow { manifest: "sys/host/Cargo.toml", ours: &["dm", "dm-protocol"], others: None },
-    Arrow { manifest: "lib/libdm/Cargo.toml", ours: &["dm-protocol"], others: None },
+    Arrow {
+        manifest: "sys/host/Cargo.toml",
+        ours: &["dm", "dm-protocol", "dm-plist"],
+        others: None,
+    },
+    Arrow { manifest: "lib/plist/Cargo.toml", ours: &["dm-protocol"], others: None },
+    Arrow { manifest: "lib/libdm/Cargo.toml", ours: &["dm-protocol", "dm-plist"], others: None },
     Arrow { manifest: "sbin/dmsetup/Cargo.toml", ours: &["libdm"], others: None },
 ];
 

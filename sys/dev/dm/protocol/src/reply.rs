@@ -8,8 +8,8 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-/// What the driver answers. Every field but the major is always sent: stock clients read what is missing
-/// from uninitialised memory.
+/// What the driver answers. Every field but the major is always sent: stock clients read what is
+/// missing from uninitialised memory.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Reply {
     /// The state of the device, and which command succeeded.

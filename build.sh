@@ -15,6 +15,7 @@ die() {
 	exit 1
 }
 have() { command -v "$1" >/dev/null 2>&1; }
+host() { rustc -vV | sed -n 's/^host: //p'; }
 
 # ---- what the distribution provides ----------------------------------------
 
@@ -126,6 +127,11 @@ check() {
 	fi
 }
 
+# The fuzz targets are outside the workspace.
+check_format() {
+	cargo fmt --all --check && cargo fmt --manifest-path tests/fuzz/Cargo.toml --check
+}
+
 # Every licence of the tree is one that deny.toml allows; of "A OR B" one is enough.
 check_licences() {
 	sed -n '/^allow = \[/,/^]/s/^ *"\(.*\)",$/\1/p' deny.toml >"$out/licences"
@@ -151,7 +157,7 @@ check_scripts() {
 cmd_check() { ## format, lints, licences, the rules of the tree, manuals, scripts
 	packages mandoc shellcheck
 	check_failed=0
-	check format cargo cargo fmt --all --check
+	check format cargo check_format
 	check lints cargo cargo clippy --workspace --all-targets --quiet -- -D warnings
 	check tidy cargo env RUST_BACKTRACE=0 cargo test --quiet --package tidy
 	check licences cargo check_licences
@@ -161,6 +167,55 @@ cmd_check() { ## format, lints, licences, the rules of the tree, manuals, script
 	[ "$check_failed" -eq 0 ]
 }
 
+
+# Coverage counters and comparisons are what libFuzzer steers by.
+fuzz_flags() {
+	printf ' %s' --cfg fuzzing -Zsanitizer=address -Ccodegen-units=1 -Cpasses=sancov-module
+	printf ' -Cllvm-args=-sanitizer-coverage-%s' \
+		level=4 inline-8bit-counters pc-table trace-compares
+}
+
+# fuzz_build NAME: builds one target; a file without its [[bin]] in Cargo.toml is an error.
+fuzz_build() {
+	(cd tests/fuzz && RUSTC_BOOTSTRAP=1 RUSTFLAGS=$(fuzz_flags) \
+		cargo build --quiet --release --target "$(host)" --bin "$1")
+}
+
+# fuzz_one SECONDS NAME: runs one target; what it finds is kept in tests/fuzz/artifacts.
+fuzz_one() {
+	mkdir -p "tests/fuzz/corpus/$2" "tests/fuzz/artifacts/$2" "tests/fuzz/seeds/$2"
+	say "$2, $1 seconds"
+	"tests/fuzz/target/$(host)/release/$2" "tests/fuzz/corpus/$2" "tests/fuzz/seeds/$2" \
+		-max_total_time="$1" -timeout=10 -artifact_prefix="tests/fuzz/artifacts/$2/" >"$out/fuzz-$2.log" 2>&1 && {
+		grep -E '^Done' "$out/fuzz-$2.log"
+		return
+	}
+	tail -n 60 "$out/fuzz-$2.log"
+	echo "$2: FAILED, log $out/fuzz-$2.log"
+	fuzz_failed=1
+}
+
+cmd_fuzz() { ## fuzz targets of tests/fuzz: fuzz [seconds each, 60] [names]
+	seconds=${1:-60}
+	[ $# -eq 0 ] || shift
+	[ $# -gt 0 ] || for file in tests/fuzz/fuzz_targets/*.rs; do
+		set -- "$@" "$(basename "$file" .rs)"
+	done
+	packages g++
+	fuzz_failed=0
+	for name in "$@"; do fuzz_build "$name"; done
+	for name in "$@"; do fuzz_one "$seconds" "$name"; done
+	[ "$fuzz_failed" -eq 0 ]
+}
+
+cmd_miri() { ## tests under Miri, which finds undefined behaviour; arguments go to cargo test
+	cargo +nightly miri --version >/dev/null 2>&1 || {
+		echo "SKIPPED: there is no Miri; rustup component add miri rust-src --toolchain nightly"
+		exit 77
+	}
+	[ $# -gt 0 ] || set -- --package dm-protocol --package dm --package dm-plist
+	MIRIFLAGS="-Zmiri-disable-isolation ${MIRIFLAGS:-}" cargo +nightly miri test "$@"
+}
 
 usage() {
 	echo "usage: ./build.sh command [args]"

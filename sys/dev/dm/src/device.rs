@@ -1,0 +1,239 @@
+//! A mapped device: its name, its two tables, and whether requests may enter.
+
+use crate::event::Event;
+use crate::gate::Gate;
+use crate::io;
+use crate::kern::cell::{IoQueue, IoRef, Live, NestedCell};
+use crate::kern::child::{Child, ChildQueue};
+use crate::kern::node::{self, NodeState};
+use crate::kern::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use crate::kern::sync::{Mutex, MutexGuard, SpinMutex};
+use crate::stats::Stats;
+use crate::table::Table;
+use alloc::sync::Arc;
+use dm_protocol::{DeviceName, Errno, Geometry, Sectors, Uuid};
+
+/// A mapped device.
+///
+/// Locks, in this order: `control`, the driver's, `state`, `queue`, `nested`.
+pub struct Device {
+    minor: u32,
+    /// Held by a command that changes tables or suspends, for as long as that takes.
+    pub(crate) control: Mutex<()>,
+    pub(crate) state: Mutex<State>,
+    pub(crate) gate: Gate,
+    pub(crate) live: Live,
+    queue: SpinMutex<IoQueue>,
+    nested: SpinMutex<Nested>,
+    /// Children that wait for memory, and one more while the reserve is out.
+    hungry: AtomicUsize,
+    dead: AtomicBool,
+    readonly: AtomicBool,
+    pub(crate) stats: Stats,
+    pub(crate) event: Arc<Event>,
+}
+
+/// What commands see and change.
+pub(crate) struct State {
+    pub(crate) name: DeviceName,
+    pub(crate) uuid: Option<Uuid>,
+    pub(crate) life: Life,
+    pub(crate) suspended: bool,
+    pub(crate) live: Option<Arc<Table>>,
+    pub(crate) inactive: Option<Arc<Table>>,
+    pub(crate) opens: u32,
+    pub(crate) remove_at_close: bool,
+    pub(crate) geometry: Option<Geometry>,
+    /// Made read-only, whatever its table says.
+    pub(crate) created_readonly: bool,
+}
+
+/// The life of a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Life {
+    /// Named, but not shown yet.
+    Attaching,
+    /// There.
+    Present,
+    /// Nobody can open it any more.
+    Leaving,
+}
+
+/// Memory for requests that other mapped devices make to this one, when there is no other.
+#[derive(Default)]
+struct Nested {
+    reserve: Option<NestedCell>,
+    waiting: ChildQueue,
+}
+
+impl Device {
+    pub(crate) fn new(minor: u32, name: DeviceName, uuid: Option<Uuid>, readonly: bool) -> Self {
+        let state = State {
+            name,
+            uuid,
+            life: Life::Attaching,
+            suspended: false,
+            live: None,
+            inactive: None,
+            opens: 0,
+            remove_at_close: false,
+            geometry: None,
+            created_readonly: readonly,
+        };
+        Self {
+            minor,
+            control: Mutex::new(()),
+            state: Mutex::new(state),
+            gate: Gate::new(),
+            live: Live::new(),
+            queue: SpinMutex::new(IoQueue::default()),
+            nested: SpinMutex::new(Nested::default()),
+            hungry: AtomicUsize::new(0),
+            dead: AtomicBool::new(false),
+            readonly: AtomicBool::new(readonly),
+            stats: Stats::new(),
+            event: Arc::new(Event::new()),
+        }
+    }
+
+    /// Its minor number.
+    #[must_use]
+    pub const fn minor(&self) -> u32 {
+        self.minor
+    }
+
+    /// True if writes are refused.
+    #[must_use]
+    pub fn readonly(&self) -> bool {
+        self.readonly.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock()
+    }
+
+    /// The live table.
+    pub(crate) fn table(&self) -> Option<Arc<Table>> {
+        self.state().live.clone()
+    }
+
+    /// Thread context. Makes a table live; the gate is closed and drained. Gives the old one.
+    pub(crate) fn switch(&self, table: Option<Arc<Table>>) -> Option<Arc<Table>> {
+        let mut state = self.state();
+        let readonly =
+            state.created_readonly || table.as_ref().is_some_and(|table| table.readonly());
+        self.live.show(table.as_ref());
+        self.readonly.store(readonly, Ordering::Relaxed);
+        core::mem::replace(&mut state.live, table)
+    }
+
+    /// Strategy context. Queues a request that the closed gate did not let in.
+    pub(crate) fn defer(io: IoRef) {
+        // A reference for the lock: what is queued may end before the lock is given up.
+        let held = io.another();
+        let device = held.device();
+        let mut queue = device.queue.lock();
+        if device.dead.load(Ordering::Relaxed) {
+            drop(queue);
+            return io.fail(Errno::EIO);
+        }
+        match device.gate.enter() {
+            Some(slot) => {
+                drop(queue);
+                io::enter(io, slot);
+            }
+            None => queue.push(io),
+        }
+    }
+
+    /// Thread context. Fails what waits and what will come: the driver ends.
+    pub(crate) fn kill(&self) {
+        let waiting = {
+            let mut queue = self.queue.lock();
+            self.dead.store(true, Ordering::Relaxed);
+            core::mem::take(&mut *queue)
+        };
+        drop(waiting);
+    }
+
+    /// Thread context. Opens the gate for good; what waited goes first, in its order.
+    pub(crate) fn release(&self) {
+        loop {
+            let mut queue = self.queue.lock();
+            let Some(io) = queue.pop() else {
+                self.gate.open();
+                return;
+            };
+            drop(queue);
+            let slot = self.gate.enter_closed();
+            io::enter(io, slot);
+        }
+    }
+
+    /// Thread context. Memory for one nested request, whatever happens later.
+    pub(crate) fn reserve_nested(&self) {
+        if self.nested.lock().reserve.is_some() {
+            return;
+        }
+        let cell = NestedCell::new();
+        let mut nested = self.nested.lock();
+        if nested.reserve.is_none() {
+            nested.reserve = cell;
+        }
+    }
+
+    /// Strategy or completion context. There is no memory for a nested request: use what is
+    /// set aside, or wait for what another has.
+    pub(crate) fn starve(&self, child: Child) {
+        let mut nested = self.nested.lock();
+        self.hungry.fetch_add(1, Ordering::SeqCst);
+        match nested.reserve.take() {
+            Some(cell) => {
+                drop(nested);
+                cell.start(self, child);
+            }
+            None => nested.waiting.push(child),
+        }
+    }
+
+    /// Strategy or completion context. Takes memory back; gives it on if a child waits.
+    ///
+    /// A child waits only while the reserve is out, and then `hungry` is not zero: whoever
+    /// returns memory, the reserve at the latest, looks here.
+    pub(crate) fn feed(&self, cell: NestedCell) -> Option<(NestedCell, Child)> {
+        if self.hungry.load(Ordering::SeqCst) == 0 {
+            return None;
+        }
+        let mut nested = self.nested.lock();
+        if let Some(child) = nested.waiting.pop() {
+            self.hungry.fetch_sub(1, Ordering::SeqCst);
+            return Some((cell, child));
+        }
+        if nested.reserve.is_none() {
+            self.hungry.fetch_sub(1, Ordering::SeqCst);
+            nested.reserve = Some(cell);
+        }
+        None
+    }
+
+    /// Thread context. Tells the platform what to show of the device.
+    pub(crate) fn show(&self) {
+        let state = self.state();
+        if state.life != Life::Present {
+            return;
+        }
+        // The lock is held so that changes are told in their order.
+        node::change(self.minor, &self.node_state(&state));
+    }
+
+    pub(crate) fn node_state<'a>(&self, state: &'a State) -> NodeState<'a> {
+        let table = state.live.as_ref();
+        NodeState {
+            name: &state.name,
+            size: table.map_or(Sectors::ZERO, |table| table.size()),
+            sector_size: table.map_or(512, |table| table.sector_size()),
+            readonly: self.readonly(),
+            discard: table.is_some_and(|table| table.discards()),
+        }
+    }
+}

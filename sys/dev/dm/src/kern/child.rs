@@ -1,0 +1,389 @@
+//! The part of a request that goes to one place, from its making to its end.
+
+use super::buffer::Buffer;
+use super::cell::{self, Done, IoRef, IoRequest};
+use super::disk::{Disk, Op, Transfer};
+use super::raw::{self, CellKind};
+use super::wait::Waiter;
+use crate::table::Segment;
+use crate::target::Target;
+use core::mem;
+use core::ptr::{self, NonNull};
+use dm_protocol::{Errno, Sector, Sectors};
+
+/// The memory of one child. The transfer comes first: the platform knows only that.
+#[repr(C)]
+pub struct ChildCell {
+    transfer: Transfer,
+    owner: Owner,
+    home: Home,
+    target: Option<NonNull<dyn Target>>,
+    kept: bool,
+    at: Sector,
+    cookie: u64,
+    data: *mut u8,
+    buffer: Option<Buffer>,
+    link: *mut Self,
+}
+
+impl ChildCell {
+    const fn new(owner: Owner, home: Home, piece: Piece, data: *mut u8) -> Self {
+        let transfer = Transfer {
+            op: piece.op,
+            fua: piece.fua,
+            sector: piece.at,
+            count: piece.count,
+            data,
+            scratch: [0; 4],
+        };
+        Self {
+            transfer,
+            owner,
+            home,
+            target: None,
+            kept: false,
+            at: piece.at,
+            cookie: 0,
+            data,
+            buffer: None,
+            link: ptr::null_mut(),
+        }
+    }
+}
+
+/// Who is told when the child is done.
+enum Owner {
+    /// A request.
+    Io(IoRef),
+    /// A thread that waits.
+    Waiter(NonNull<Waiter>),
+}
+
+/// Where the memory goes afterwards.
+#[derive(Clone, Copy)]
+enum Home {
+    /// Back into its request.
+    Inline,
+    /// To the platform.
+    Pool,
+    /// Nowhere: it lies on a waiting thread's stack.
+    Stack,
+}
+
+/// What a child is to do.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Piece {
+    pub(crate) op: Op,
+    pub(crate) fua: bool,
+    /// Where on the device above; fixes which memory belongs to the child.
+    pub(crate) at: Sector,
+    pub(crate) count: Sectors,
+}
+
+/// Memory for a child of some request.
+///
+/// # Invariants
+/// `memory` is for a `ChildCell`, ours alone, uninitialised.
+pub(crate) struct Room {
+    memory: NonNull<ChildCell>,
+    home: Home,
+}
+
+impl Room {
+    /// Strategy or completion context. The request's own, else the platform's, else none.
+    pub(crate) fn find(io: &IoRef) -> Option<Self> {
+        if let Some(memory) = io.take_inline() {
+            return Some(Self { memory, home: Home::Inline });
+        }
+        let memory = raw::dm_kern_cell_alloc(CellKind::Child)?.cast();
+        Some(Self { memory, home: Home::Pool })
+    }
+}
+
+/// A child, owned. It ends once: with [`Child::end`], or with EIO when it is dropped.
+///
+/// # Invariants
+/// `cell` is initialised and ours alone.
+pub struct Child {
+    cell: NonNull<ChildCell>,
+}
+
+// SAFETY: a child is moved between threads as a whole, and what it points to may be.
+unsafe impl Send for Child {}
+
+impl Child {
+    /// A child of `io` for a piece of it.
+    pub(crate) fn new(room: Room, io: IoRef, piece: Piece) -> Self {
+        let from = piece.at.since(io.request().sector);
+        let data = if piece.op.has_data() { io.data_at(from) } else { ptr::null_mut() };
+        let cell = ChildCell::new(Owner::Io(io), room.home, piece, data);
+        // SAFETY: memory for a `ChildCell`, ours alone (invariant of `Room`).
+        unsafe { room.memory.as_ptr().write(cell) };
+        Self { cell: room.memory }
+    }
+
+    /// A child that a thread waits for.
+    ///
+    /// # Safety
+    /// `memory` and `waiter` live until the child is over; `data` is null or memory for the
+    /// piece that is nobody else's until then.
+    pub(super) unsafe fn waited_for(
+        memory: &mut mem::MaybeUninit<ChildCell>,
+        waiter: NonNull<Waiter>,
+        piece: Piece,
+        data: *mut u8,
+    ) -> Self {
+        let (owner, home) = (Owner::Waiter(waiter), Home::Stack);
+        memory.write(ChildCell::new(owner, home, piece, data));
+        Self { cell: NonNull::from(memory).cast() }
+    }
+
+    fn cell(&self) -> &ChildCell {
+        // SAFETY: initialised and ours (type invariant).
+        unsafe { self.cell.as_ref() }
+    }
+
+    fn cell_mut(&mut self) -> &mut ChildCell {
+        // SAFETY: initialised and ours, borrowed mutably.
+        unsafe { self.cell.as_mut() }
+    }
+
+    /// What it does.
+    pub(crate) fn op(&self) -> Op {
+        self.cell().transfer.op
+    }
+
+    /// Durable when done.
+    pub(crate) fn fua(&self) -> bool {
+        self.cell().transfer.fua
+    }
+
+    /// Where: on the target's segment until it is sent, then below.
+    pub(crate) fn sector(&self) -> Sector {
+        self.cell().at
+    }
+
+    /// How much.
+    pub(crate) fn count(&self) -> Sectors {
+        self.cell().transfer.count
+    }
+
+    /// The target's own number.
+    pub(crate) fn cookie(&mut self) -> &mut u64 {
+        &mut self.cell_mut().cookie
+    }
+
+    /// The target's own memory, which is transferred in place of the caller's.
+    pub(crate) fn buffer(&mut self) -> &mut Option<Buffer> {
+        &mut self.cell_mut().buffer
+    }
+
+    /// The caller's memory.
+    pub(crate) fn data(&mut self) -> &mut [u8] {
+        let (data, count) = (self.cell().data, self.cell().transfer.count);
+        cell::bytes(data, count)
+    }
+
+    /// Lets the target of a segment see the child when it is back: always if it keeps it, else
+    /// on errors. `at` is where on the segment. A segment of another table is ignored.
+    pub(crate) fn give(&mut self, segment: &Segment, at: Sector, kept: bool) {
+        let own = self.io().and_then(IoRef::table).map(|table| table.segments().as_ptr_range());
+        if !own.is_some_and(|own| own.contains(&ptr::from_ref(segment))) {
+            return;
+        }
+        let target = ptr::from_ref::<dyn Target>(&*segment.target);
+        let cell = self.cell_mut();
+        // The request's table keeps the target alive until the request leaves the gate.
+        cell.target = NonNull::new(target.cast_mut());
+        cell.kept = kept;
+        cell.at = at;
+    }
+
+    /// The target that wants to see the child when it comes back from below. `io` is the
+    /// child's own request, which keeps the target's table alive.
+    pub(crate) fn target<'a>(&self, io: &'a IoRef) -> Option<&'a dyn Target> {
+        if !self.io().is_some_and(|own| own.same(io)) {
+            return None;
+        }
+        // SAFETY: of the request's own table (`give`), which stays while the request is
+        // referred to.
+        self.cell().target.map(|target| unsafe { &*target.as_ptr() })
+    }
+
+    /// True if a target wants to see it.
+    pub(crate) fn watched(&self) -> bool {
+        self.cell().target.is_some()
+    }
+
+    /// True if the target keeps it.
+    pub(crate) fn kept(&self) -> bool {
+        self.cell().kept
+    }
+
+    /// Nobody wants to see the child any more: its end is the end.
+    pub(crate) fn forget_target(&mut self) {
+        self.cell_mut().target = None;
+    }
+
+    /// Where below; with the target's memory if it gave some.
+    fn aim(&mut self, sector: Sector) {
+        self.cell_mut().transfer.sector = sector;
+    }
+
+    /// Strategy or completion context. Sends it to a disk; it comes back through
+    /// `io::child_done`.
+    pub(crate) fn submit(mut self, disk: &Disk, sector: Sector) {
+        self.aim(sector);
+        let cell = self.cell;
+        mem::forget(self);
+        let transfer = Self::outgoing(cell);
+        // SAFETY: the child is forgotten here and reclaimed by `from_transfer`.
+        unsafe { disk.submit(transfer) };
+    }
+
+    /// Strategy or completion context. Points it to a place on a mapped device.
+    pub(crate) fn aimed(mut self, sector: Sector) -> Self {
+        self.aim(sector);
+        self
+    }
+
+    /// Chooses the memory that is transferred: the target's if it gave some.
+    fn outgoing(mut cell: NonNull<ChildCell>) -> NonNull<Transfer> {
+        // SAFETY: forgotten by its handle just now, so ours alone.
+        let child = unsafe { cell.as_mut() };
+        child.transfer.data = child.buffer.as_ref().map_or(child.data, Buffer::start);
+        cell.cast()
+    }
+
+    /// The child of a transfer that the platform finished.
+    ///
+    /// # Safety
+    /// `transfer` was handed to the platform by `submit` and is given back once.
+    pub(crate) unsafe fn from_transfer(transfer: NonNull<Transfer>) -> Self {
+        Self { cell: transfer.cast() }
+    }
+
+    /// The child as a request to a mapped device; `from_context` gets it back.
+    pub(super) fn into_request(self, done: Done) -> IoRequest {
+        let cell = self.cell;
+        mem::forget(self);
+        let transfer = Self::outgoing(cell);
+        // SAFETY: forgotten above, so ours alone.
+        let transfer = unsafe { transfer.as_ref() };
+        IoRequest {
+            op: transfer.op,
+            fua: transfer.fua,
+            sector: transfer.sector,
+            count: transfer.count,
+            data: transfer.data,
+            done,
+            context: cell.as_ptr().cast(),
+        }
+    }
+
+    /// # Safety
+    /// `context` is of a request made by `into_request` that is done.
+    pub(super) unsafe fn from_context(context: *mut ()) -> Self {
+        // SAFETY: `into_request` put a non-null pointer there.
+        Self { cell: unsafe { NonNull::new_unchecked(context.cast()) } }
+    }
+
+    /// The request it belongs to.
+    pub(crate) fn io(&self) -> Option<&IoRef> {
+        match &self.cell().owner {
+            Owner::Io(io) => Some(io),
+            Owner::Waiter(_) => None,
+        }
+    }
+
+    /// Any context. The child is over. Returns a request whose issuing goes on, if it waited
+    /// for this child's memory.
+    #[must_use]
+    pub(crate) fn end(self, errno: Option<Errno>) -> Option<IoRef> {
+        let cell = self.cell;
+        mem::forget(self);
+        // SAFETY: ours alone and initialised; forgotten above, so read out once.
+        let ended = unsafe { cell.as_ptr().read() };
+        let io = match ended.owner {
+            Owner::Io(io) => io,
+            Owner::Waiter(waiter) => {
+                // SAFETY: put there by `waited_for`, and told once, since the child ends once.
+                unsafe { Waiter::wake(waiter, errno) };
+                return None;
+            }
+        };
+        if let Some(errno) = errno {
+            io.fail(errno);
+        }
+        match ended.home {
+            Home::Inline => io.release_inline(),
+            Home::Pool => {
+                // SAFETY: allocated as this kind by `Room::find`, and read out above.
+                unsafe { raw::dm_kern_cell_free(CellKind::Child, cell.cast()) };
+                None
+            }
+            Home::Stack => None,
+        }
+        // `io` is dropped here, behind the release of its memory.
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        let again = Self { cell: self.cell };
+        crate::io::end_child(again, Some(Errno::EIO));
+    }
+}
+
+/// Children that wait, first in first out. Dropping it ends them with EIO.
+#[derive(Default)]
+pub struct ChildQueue {
+    first: Option<NonNull<ChildCell>>,
+    last: Option<NonNull<ChildCell>>,
+}
+
+// SAFETY: it owns children, which are `Send`.
+unsafe impl Send for ChildQueue {}
+
+impl ChildQueue {
+    /// An empty queue.
+    pub(crate) const fn new() -> Self {
+        Self { first: None, last: None }
+    }
+
+    /// Appends.
+    pub(crate) fn push(&mut self, child: Child) {
+        let cell = child.cell;
+        mem::forget(child);
+        match self.last.replace(cell) {
+            // SAFETY: a queued child is ours until popped.
+            Some(last) => unsafe { (*last.as_ptr()).link = cell.as_ptr() },
+            None => self.first = Some(cell),
+        }
+    }
+
+    /// Takes the first.
+    pub(crate) fn pop(&mut self) -> Option<Child> {
+        let cell = self.first?;
+        // SAFETY: a queued child is ours until popped.
+        let link = unsafe { &mut (*cell.as_ptr()).link };
+        self.first = NonNull::new(mem::replace(link, ptr::null_mut()));
+        if self.first.is_none() {
+            self.last = None;
+        }
+        Some(Child { cell })
+    }
+
+    /// True when none waits.
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.first.is_none()
+    }
+}
+
+impl Drop for ChildQueue {
+    fn drop(&mut self) {
+        while let Some(child) = self.pop() {
+            drop(child);
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! What loading one table needs: each device is opened once, however often it is named.
+
+use crate::driver::Driver;
+use crate::kern::disk::Disk;
+use crate::kern::node;
+use crate::lower::{Lower, OpenDisk};
+use alloc::borrow::ToOwned;
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use dm_protocol::{DevNo, Errno, Failure};
+
+/// Opens devices for one table.
+pub struct Loader {
+    driver: Arc<Driver>,
+    write: bool,
+    found: BTreeMap<String, Lower>,
+}
+
+impl Loader {
+    /// For a table that is written to, or a read-only one.
+    #[must_use]
+    pub(crate) const fn new(driver: Arc<Driver>, write: bool) -> Self {
+        Self { driver, write, found: BTreeMap::new() }
+    }
+
+    /// Opens the device of a path or `major:minor`.
+    pub(crate) fn device(&mut self, spec: &str) -> Result<Lower, Failure> {
+        if let Some(lower) = self.found.get(spec) {
+            return Ok(lower.clone());
+        }
+        let lower = self.open(spec)?;
+        self.found.insert(spec.to_owned(), lower.clone());
+        Ok(lower)
+    }
+
+    fn open(&self, spec: &str) -> Result<Lower, Failure> {
+        let own = |devno: &DevNo| devno.major == node::major();
+        let minor = match spec.parse::<DevNo>() {
+            Ok(devno) => Some(devno).filter(own).map(|devno| devno.minor),
+            Err(_) => node::mapped_minor(spec),
+        };
+        match minor {
+            Some(minor) => self.open_mapped(minor),
+            None => self.driver.disks.open(spec, self.write).map(Lower::Disk),
+        }
+    }
+
+    fn open_mapped(&self, minor: u32) -> Result<Lower, Failure> {
+        let opened = self.driver.open(minor, self.write).map_err(|errno| {
+            let why = match errno {
+                Errno::EROFS => "the mapped device is read-only",
+                _ => "there is no such mapped device",
+            };
+            Failure::new(errno, why)
+        })?;
+        opened.device().reserve_nested();
+        Ok(Lower::Mapped(Arc::new(opened)))
+    }
+}
+
+/// The platform's disks that tables hold open: one of each, and of each way to use it.
+#[derive(Default)]
+pub(crate) struct Disks {
+    open: Vec<alloc::sync::Weak<OpenDisk>>,
+    serial: u32,
+}
+
+/// [`Disks`] behind their lock. Thread context; opening may take long.
+pub(crate) struct SharedDisks(crate::kern::sync::Mutex<Disks>);
+
+impl SharedDisks {
+    pub(crate) fn new() -> Self {
+        Self(crate::kern::sync::Mutex::new(Disks::default()))
+    }
+
+    fn open(&self, spec: &str, write: bool) -> Result<Arc<OpenDisk>, Failure> {
+        // Opened without the lock, since a disk may take its time; shared if it is known.
+        let disk = Disk::open(spec, write)?;
+        check(&disk)?;
+        let mut disks = self.0.lock();
+        let identity = disk.info().identity;
+        let mut serial = None;
+        disks.open.retain(|open| open.strong_count() != 0);
+        for open in disks.open.iter().filter_map(alloc::sync::Weak::upgrade) {
+            if open.disk.info().identity != identity {
+                continue;
+            }
+            if open.disk.writable() == write && open.disk.info().size == disk.info().size {
+                drop(disks);
+                return Ok(open);
+            }
+            serial = Some(open.serial);
+        }
+        let serial = serial.unwrap_or_else(|| {
+            disks.serial = disks.serial.wrapping_add(1) & DevNo::MINOR_MAX;
+            disks.serial
+        });
+        let open = Arc::new(OpenDisk { disk, serial });
+        disks.open.push(Arc::downgrade(&open));
+        Ok(open)
+    }
+}
+
+/// What the driver takes for granted of a disk.
+fn check(disk: &Disk) -> Result<(), Failure> {
+    let info = disk.info();
+    let unit = info.sector_size;
+    if !unit.is_power_of_two() || !(512..=65_536).contains(&unit) {
+        let message = format!("{} has sectors of {unit} bytes", info.name);
+        return Err(Failure::new(Errno::EINVAL, message));
+    }
+    Ok(())
+}

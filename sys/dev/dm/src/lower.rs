@@ -1,0 +1,174 @@
+//! The devices below a table: disks of the platform, and mapped devices of our own.
+
+use crate::driver::Opened;
+use crate::io;
+use crate::kern::buffer::Buffer;
+use crate::kern::child::{Child, Piece};
+use crate::kern::disk::{Disk, Op};
+use crate::kern::{node, wait};
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::sync::Arc;
+use core::fmt;
+use dm_protocol::{Dependency, DevNo, Errno, Failure, SECTOR_SIZE, Sector, Sectors};
+
+/// A device below, shared by all who use it. Closed in thread context with its last user.
+#[derive(Clone)]
+pub enum Lower {
+    /// A disk of the platform.
+    Disk(Arc<OpenDisk>),
+    /// A mapped device.
+    Mapped(Arc<Opened>),
+}
+
+/// A disk opened once for all tables that use it in the same way.
+pub struct OpenDisk {
+    pub(crate) disk: Disk,
+    /// Stands in for the minor of a disk that has no number.
+    pub(crate) serial: u32,
+}
+
+impl Lower {
+    /// Its size.
+    #[must_use]
+    pub fn size(&self) -> Sectors {
+        match self {
+            Self::Disk(open) => open.disk.info().size,
+            Self::Mapped(open) => open.size(),
+        }
+    }
+
+    /// Bytes in one of its sectors.
+    #[must_use]
+    pub fn sector_size(&self) -> u32 {
+        match self {
+            Self::Disk(open) => open.disk.info().sector_size,
+            Self::Mapped(open) => open.sector_size(),
+        }
+    }
+
+    /// True if it takes discards.
+    #[must_use]
+    pub fn discards(&self) -> bool {
+        match self {
+            Self::Disk(open) => open.disk.info().discard,
+            Self::Mapped(open) => open.discards(),
+        }
+    }
+
+    /// Its number. An image file gets major 0 and a number of its own.
+    #[must_use]
+    pub fn devno(&self) -> DevNo {
+        match self {
+            Self::Disk(open) => {
+                open.disk.info().devno.unwrap_or(DevNo { major: 0, minor: open.serial })
+            }
+            Self::Mapped(open) => DevNo { major: node::major(), minor: open.minor() },
+        }
+    }
+
+    /// The device as `deps` tells of it.
+    #[must_use]
+    pub fn dependency(&self) -> Dependency {
+        let name = match self {
+            Self::Disk(open) => open.disk.info().name.clone(),
+            Self::Mapped(open) => open.name(),
+        };
+        Dependency { devno: self.devno(), name }
+    }
+
+    /// True if both are the same open device.
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Disk(one), Self::Disk(other)) => Arc::ptr_eq(one, other),
+            (Self::Mapped(one), Self::Mapped(other)) => one.minor() == other.minor(),
+            _ => false,
+        }
+    }
+
+    /// Checks that a range lies on the device and on its sectors.
+    ///
+    /// # Errors
+    /// EINVAL with a sentence.
+    pub fn check_range(&self, at: Sector, count: Sectors) -> Result<(), Failure> {
+        let refuse = |message: String| Err(Failure::new(Errno::EINVAL, message));
+        match at.checked_add(count) {
+            Some(end) if end.0 <= self.size().0 => {}
+            _ => {
+                let size = self.size();
+                return refuse(format!(
+                    "{count} sectors from {at} on are beyond {self}, which has {size}"
+                ));
+            }
+        }
+        let unit = u64::from(self.sector_size()) / SECTOR_SIZE;
+        if unit > 1 && (!at.0.is_multiple_of(unit) || !count.0.is_multiple_of(unit)) {
+            return refuse(format!(
+                "{count} sectors from {at} on are not whole sectors of {self}, which have {unit}"
+            ));
+        }
+        Ok(())
+    }
+
+    /// Thread context; sleeps. Transfers a whole buffer, for a target's own data.
+    ///
+    /// # Errors
+    /// EINVAL for an operation without data; else the device's.
+    pub fn transfer(&self, op: Op, fua: bool, at: Sector, data: &mut Buffer) -> Result<(), Errno> {
+        if !op.has_data() {
+            return Err(Errno::EINVAL);
+        }
+        let piece = Piece { op, fua, at, count: data.length() };
+        wait::transfer(piece, Some(data.bytes_mut()), |child| self.submit(child, at))
+    }
+
+    /// Thread context; sleeps. Makes everything durable that was written there.
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn flush(&self) -> Result<(), Errno> {
+        let piece = Piece { op: Op::Flush, fua: false, at: Sector(0), count: Sectors::ZERO };
+        wait::transfer(piece, None, |child| self.submit(child, Sector(0)))
+    }
+
+    /// Strategy or completion context. Sends a child there.
+    pub(crate) fn submit(&self, child: Child, sector: Sector) {
+        match self {
+            Self::Disk(open) => open.disk.check_and_submit(child, sector),
+            Self::Mapped(open) => io::submit_nested(open.device(), child.aimed(sector)),
+        }
+    }
+}
+
+impl Disk {
+    /// The seam is promised that a transfer is in range, whatever a target computed.
+    fn check_and_submit(&self, child: Child, sector: Sector) {
+        let inside = |end: Sector| end.0 <= self.info().size.0;
+        let in_range = sector.checked_add(child.count()).is_some_and(inside);
+        if child.op() == Op::Flush || (in_range && !child.count().is_zero()) {
+            child.submit(self, sector);
+        } else {
+            io::child_done(child, Some(Errno::EIO));
+        }
+    }
+}
+
+/// As `table` prints it: major:minor, or the path of an image file.
+impl fmt::Display for Lower {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Disk(open) => match open.disk.info().devno {
+                Some(devno) => devno.fmt(out),
+                None => out.write_str(&open.disk.info().name),
+            },
+            Self::Mapped(_) => self.devno().fmt(out),
+        }
+    }
+}
+
+impl fmt::Debug for Lower {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.to_string())
+    }
+}

@@ -1,0 +1,243 @@
+//! A table: segments in order, without gap and overlap, each with its target.
+
+use crate::event::Event;
+use crate::index::Index;
+use crate::kern::disk::Op;
+use crate::loader::Loader;
+use crate::lower::Lower;
+use crate::params::Params;
+use crate::target::{Setup, Target, TargetType};
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use dm_protocol::{Errno, Failure, SECTOR_SIZE, Sector, Sectors, SegmentSpec};
+
+/// The sectors that one target maps.
+pub struct Segment {
+    /// The first.
+    pub(crate) start: u64,
+    /// Behind the last.
+    pub(crate) end: u64,
+    /// Its target.
+    pub(crate) target: Box<dyn Target>,
+    /// Its target's type.
+    pub(crate) kind: &'static TargetType,
+}
+
+/// Where a flush has to go.
+pub(crate) enum FlushStep {
+    /// To a device below.
+    Lower(Lower),
+    /// To a target that keeps flushes: the number of its segment.
+    Segment(usize),
+}
+
+/// A table that is checked and whose devices are open.
+pub struct Table {
+    segments: Vec<Segment>,
+    index: Index,
+    flush: Vec<FlushStep>,
+    /// Each device once, in the order in which the table names them.
+    lowers: Vec<Lower>,
+    size: Sectors,
+    sector_size: u32,
+    readonly: bool,
+    discards: bool,
+}
+
+impl Table {
+    /// Thread context. Checks a table and opens its devices.
+    ///
+    /// # Errors
+    /// EINVAL and others; the sentence names segment, sector, target and argument.
+    pub(crate) fn load(
+        types: &'static [&'static TargetType],
+        specs: &[SegmentSpec],
+        readonly: bool,
+        loader: &mut Loader,
+        event: &Arc<Event>,
+    ) -> Result<Self, Failure> {
+        let mut segments = Vec::new();
+        segments.try_reserve_exact(specs.len()).map_err(|_| Errno::ENOMEM)?;
+        let mut size = Sectors::ZERO;
+        for (nr, spec) in specs.iter().enumerate() {
+            let segment = place(spec, size)
+                .and_then(|end| build(types, spec, end, loader, event))
+                .map_err(|why| blame(nr, spec, &why))?;
+            size = Sectors(segment.end);
+            segments.push(segment);
+        }
+        if segments.is_empty() {
+            return Err(Failure::new(Errno::EINVAL, "the table has no segments"));
+        }
+        Self::assemble(segments, size, readonly)
+    }
+
+    fn assemble(segments: Vec<Segment>, size: Sectors, readonly: bool) -> Result<Self, Failure> {
+        let lowers = distinct(&segments);
+        let sector_size = lowers.iter().map(Lower::sector_size).max().unwrap_or(512);
+        let unit = u64::from(sector_size) / SECTOR_SIZE;
+        for (nr, segment) in segments.iter().enumerate() {
+            if !segment.start.is_multiple_of(unit) || !segment.end.is_multiple_of(unit) {
+                let message = format!(
+                    "segment {nr} (sector {}, {}): does not start and end on whole sectors of \
+                     {sector_size} bytes, which a device of the table has",
+                    segment.start, segment.kind.name
+                );
+                return Err(Failure::new(Errno::EINVAL, message));
+            }
+        }
+        let ends: Vec<u64> = segments.iter().map(|segment| segment.end).collect();
+        let mut flush = flush_steps(&segments);
+        flush.shrink_to_fit();
+        Ok(Self {
+            index: Index::new(&ends),
+            discards: segments.iter().any(|segment| segment.target.discards()),
+            segments,
+            flush,
+            lowers,
+            size,
+            sector_size,
+            readonly,
+        })
+    }
+
+    /// The segment of a sector.
+    #[must_use]
+    #[inline]
+    pub fn find(&self, at: Sector) -> Option<&Segment> {
+        match self.segments.as_slice() {
+            [only] => (at.0 < only.end).then_some(only),
+            all => all.get(self.index.find(at.0)?),
+        }
+    }
+
+    /// All segments.
+    #[must_use]
+    pub fn segments(&self) -> &[Segment] {
+        &self.segments
+    }
+
+    /// Where a flush has to go.
+    pub(crate) fn flush_step(&self, nr: usize) -> Option<&FlushStep> {
+        self.flush.get(nr)
+    }
+
+    /// The devices below, each once.
+    #[must_use]
+    pub fn lowers(&self) -> &[Lower] {
+        &self.lowers
+    }
+
+    /// Its size.
+    #[must_use]
+    pub const fn size(&self) -> Sectors {
+        self.size
+    }
+
+    /// Bytes in one sector: the largest of all devices below, 512 without any.
+    #[must_use]
+    pub const fn sector_size(&self) -> u32 {
+        self.sector_size
+    }
+
+    /// Loaded for reading only.
+    #[must_use]
+    pub const fn readonly(&self) -> bool {
+        self.readonly
+    }
+
+    /// True if a discard may reach something.
+    #[must_use]
+    pub const fn discards(&self) -> bool {
+        self.discards
+    }
+}
+
+impl Segment {
+    /// Its length.
+    #[must_use]
+    pub const fn length(&self) -> Sectors {
+        Sectors(self.end.saturating_sub(self.start))
+    }
+
+    /// Into how many pieces `op` falls here.
+    pub(crate) fn spread(&self, op: Op) -> u32 {
+        match op {
+            Op::Discard | Op::WriteZeroes => self.target.spread(op).max(1),
+            Op::Read | Op::Write | Op::Flush => 1,
+        }
+    }
+}
+
+/// Checks where a segment stands; gives its end.
+fn place(spec: &SegmentSpec, expected: Sectors) -> Result<u64, Failure> {
+    let refuse = |why: String| Err(Failure::new(Errno::EINVAL, why));
+    let (start, expected) = (spec.start.0, expected.0);
+    if spec.length.is_zero() {
+        return refuse("its length is zero".into());
+    }
+    if start > expected {
+        return refuse(format!("leaves a gap of {} sectors before it", start - expected));
+    }
+    if start < expected {
+        return refuse(format!("overlaps the one before it, which ends at {expected}"));
+    }
+    match spec.start.checked_add(spec.length) {
+        // Sector 2^64 - 1 is the mark of nowhere in the index.
+        Some(end) if end.bytes().is_some() => Ok(end.0),
+        _ => refuse("ends beyond 2^64 bytes".into()),
+    }
+}
+
+fn build(
+    types: &'static [&'static TargetType],
+    spec: &SegmentSpec,
+    end: u64,
+    loader: &mut Loader,
+    event: &Arc<Event>,
+) -> Result<Segment, Failure> {
+    let Some(kind) = types.iter().copied().find(|kind| kind.name == spec.target) else {
+        return Err(Failure::new(Errno::EINVAL, "unknown target type"));
+    };
+    let mut setup = Setup { loader, length: spec.length, event };
+    let target = (kind.build)(&mut setup, &mut Params::new(&spec.params))?;
+    Ok(Segment { start: spec.start.0, end, target, kind })
+}
+
+fn blame(nr: usize, spec: &SegmentSpec, why: &Failure) -> Failure {
+    let target = spec.target.escape_debug();
+    let (start, why_text) = (spec.start, &why.message);
+    Failure::new(why.errno, format!("segment {nr} (sector {start}, {target}): {why_text}"))
+}
+
+/// Every device of the table once.
+fn distinct(segments: &[Segment]) -> Vec<Lower> {
+    let mut seen = alloc::collections::BTreeSet::new();
+    let mut lowers = Vec::new();
+    for lower in segments.iter().flat_map(|segment| segment.target.lowers()) {
+        if seen.insert(lower.devno()) {
+            lowers.push(lower.clone());
+        }
+    }
+    lowers
+}
+
+fn flush_steps(segments: &[Segment]) -> Vec<FlushStep> {
+    let mut seen = alloc::collections::BTreeSet::new();
+    let mut steps = Vec::new();
+    for (nr, segment) in segments.iter().enumerate() {
+        if segment.target.keeps_flushes() {
+            steps.push(FlushStep::Segment(nr));
+            continue;
+        }
+        for lower in segment.target.lowers() {
+            if seen.insert(lower.devno()) {
+                steps.push(FlushStep::Lower(lower.clone()));
+            }
+        }
+    }
+    steps
+}

@@ -1,0 +1,326 @@
+//! What a target is, and what it may ask for.
+//!
+//! A target maps: it says where sectors live. Buffers, splitting, counting, completion and
+//! suspension belong to the core. A target that must do more *keeps* a part of a request and
+//! finishes it later; [`Part`] sees to it that this happens once.
+
+use crate::event::Event;
+use crate::io;
+use crate::kern::buffer::Buffer;
+use crate::kern::child::{Child, ChildQueue};
+use crate::kern::disk::Op;
+use crate::loader::Loader;
+use crate::lower::Lower;
+use crate::params::Params;
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::sync::Arc;
+use core::fmt;
+use dm_protocol::{Errno, Failure, Sector, Sectors, Version};
+
+/// Makes a target from the words of a table line.
+pub type Build = fn(&mut Setup<'_>, &mut Params<'_>) -> Result<Box<dyn Target>, Failure>;
+
+/// A kind of target, as named in a table.
+pub struct TargetType {
+    /// Its name, at most 15 bytes.
+    pub name: &'static str,
+    /// Its version. The driver's own: it says what parameters and messages there are.
+    pub version: Version,
+    /// Makes a target from the words of a table line. Thread context.
+    pub build: Build,
+}
+
+/// What a request wants to know of a target: where does this live?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Range {
+    /// What is to be done there.
+    pub op: Op,
+    /// The first sector, counted from the start of the target's segment.
+    pub at: Sector,
+    /// How many there are, at least 1; all within the segment.
+    pub count: Sectors,
+    /// Which of [`Target::spread`]'s pieces is asked for; 0 if it is one.
+    pub piece: u32,
+}
+
+/// Where sectors live.
+#[derive(Debug)]
+pub enum Mapping<'a> {
+    /// On a device below. `count` is how many of them, at least 1; the core asks again for the
+    /// rest. For a spread piece: the piece's own length.
+    To {
+        /// The device.
+        lower: &'a Lower,
+        /// Where on it.
+        sector: Sector,
+        /// How many.
+        count: Sectors,
+    },
+    /// Nowhere: they read as zeroes, and writes are dropped.
+    Zeroes {
+        /// How many.
+        count: Sectors,
+    },
+    /// Nowhere, and that is an error.
+    Fail(Errno),
+    /// The target takes them over, with [`Target::keep`].
+    Keep {
+        /// How many.
+        count: Sectors,
+    },
+    /// A spread piece that has no sectors in this range.
+    Nothing,
+}
+
+/// Whether `params` may show keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keys {
+    /// As they are.
+    Shown,
+    /// As zeroes.
+    Hidden,
+}
+
+/// A target of a table.
+///
+/// `map`, `keep` and `done` run in strategy or completion context: they neither sleep nor
+/// allocate nor free. The rest runs in thread context.
+pub trait Target: Send + Sync {
+    /// Where the sectors of `range` live.
+    fn map(&self, range: Range) -> Mapping<'_>;
+
+    /// Writes the parameters as a table would give them.
+    ///
+    /// # Errors
+    /// Only those of `out`.
+    fn params(&self, out: &mut dyn fmt::Write, keys: Keys) -> fmt::Result;
+
+    /// Writes the state for `status`; nothing by default.
+    ///
+    /// # Errors
+    /// Only those of `out`.
+    fn status(&self, _out: &mut dyn fmt::Write) -> fmt::Result {
+        Ok(())
+    }
+
+    /// The devices below; dependencies, flushes and sector sizes follow from them.
+    fn lowers(&self) -> &[Lower] {
+        &[]
+    }
+
+    /// Into how many pieces a discard or write-zeroes of any length falls, when that is better
+    /// than following the mapping sector by sector.
+    fn spread(&self, _op: Op) -> u32 {
+        1
+    }
+
+    /// True if a flush must pass through `keep`, not just go to all devices below.
+    fn keeps_flushes(&self) -> bool {
+        false
+    }
+
+    /// True if discards make sense here.
+    fn discards(&self) -> bool {
+        self.lowers().iter().all(Lower::discards)
+    }
+
+    /// True if [`Target::failed`] is to be told of errors.
+    fn watches(&self) -> bool {
+        false
+    }
+
+    /// A transfer that `map` sent below failed; `at` is its first sector on the segment.
+    fn failed(&self, _op: Op, _at: Sector, _errno: Errno) {}
+
+    /// Takes over what `map` said it would.
+    fn keep(&self, part: Part) {
+        part.finish(Err(Errno::EIO));
+    }
+
+    /// A part that was sent with [`Part::forward`] is back from below.
+    fn done(&self, part: Part, result: Result<(), Errno>) {
+        part.finish(result);
+    }
+
+    /// Answers a message; `answer` stays empty if there is nothing to say.
+    ///
+    /// # Errors
+    /// The target's, with a sentence. By default it takes no messages.
+    fn message(&self, words: &mut Params<'_>, _answer: &mut String) -> Result<(), Failure> {
+        Err(words.refuse("this target takes no messages"))
+    }
+
+    /// New requests stop soon. With `noflush`, hand back what is kept; else finish it.
+    fn presuspend(&self, _noflush: bool) {}
+
+    /// No request is inside.
+    fn postsuspend(&self) {}
+
+    /// Requests come soon.
+    ///
+    /// # Errors
+    /// The device then stays suspended, with the table it had.
+    fn preresume(&self) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    /// Requests may come.
+    fn resume(&self) {}
+}
+
+/// What a target learns of its place when it is made.
+pub struct Setup<'a> {
+    pub(crate) loader: &'a mut Loader,
+    pub(crate) length: Sectors,
+    pub(crate) event: &'a Arc<Event>,
+}
+
+impl Setup<'_> {
+    /// The length of the target's segment.
+    #[must_use]
+    pub const fn length(&self) -> Sectors {
+        self.length
+    }
+
+    /// Opens the device that the next word names.
+    ///
+    /// # Errors
+    /// EINVAL without such a word; else why the device cannot be used.
+    pub fn device(&mut self, params: &mut Params<'_>) -> Result<Lower, Failure> {
+        let spec = params.word("device")?;
+        self.loader.device(spec).map_err(|why| params.blame(&why))
+    }
+
+    /// Reads a device and an offset, and checks that `length` sectors from there are on it.
+    ///
+    /// # Errors
+    /// As [`Setup::device`]; EINVAL when the range is not on the device or not on its sectors.
+    pub fn place(
+        &mut self,
+        params: &mut Params<'_>,
+        length: Sectors,
+    ) -> Result<(Lower, Sector), Failure> {
+        let lower = self.device(params)?;
+        let offset = Sector(params.number("offset", 0..=u64::MAX)?);
+        lower.check_range(offset, length).map_err(|why| params.blame(&why))?;
+        Ok((lower, offset))
+    }
+
+    /// Moves the event number of the device when something happens.
+    #[must_use]
+    pub fn event(&self) -> Arc<Event> {
+        Arc::clone(self.event)
+    }
+}
+
+/// A part of a request that a target keeps. It ends once: finished, handed back, or with EIO
+/// when it is dropped.
+pub struct Part {
+    child: Child,
+}
+
+impl Part {
+    pub(crate) const fn new(child: Child) -> Self {
+        Self { child }
+    }
+
+    /// What is to be done.
+    #[must_use]
+    pub fn op(&self) -> Op {
+        self.child.op()
+    }
+
+    /// True if a write must be durable when it is finished.
+    #[must_use]
+    pub fn fua(&self) -> bool {
+        self.child.fua()
+    }
+
+    /// The first sector, counted from the start of the target's segment.
+    #[must_use]
+    pub fn at(&self) -> Sector {
+        self.child.sector()
+    }
+
+    /// How many sectors; zero for a flush.
+    #[must_use]
+    pub fn count(&self) -> Sectors {
+        self.child.count()
+    }
+
+    /// The caller's memory; empty for what has none. Change it for reads only.
+    pub fn data(&mut self) -> &mut [u8] {
+        self.child.data()
+    }
+
+    /// Memory of the target that is transferred in place of the caller's. Take it back in
+    /// [`Target::done`], since memory cannot be freed there.
+    pub fn buffer(&mut self) -> &mut Option<Buffer> {
+        self.child.buffer()
+    }
+
+    /// A number for the target to remember.
+    pub fn cookie(&mut self) -> &mut u64 {
+        self.child.cookie()
+    }
+
+    /// Sends the part down; it comes back through [`Target::done`].
+    pub fn forward(self, lower: &Lower, sector: Sector) {
+        lower.submit(self.child, sector);
+    }
+
+    /// Sends the part down for good: what happens there is its end.
+    pub fn redirect(mut self, lower: &Lower, sector: Sector) {
+        self.child.forget_target();
+        lower.submit(self.child, sector);
+    }
+
+    /// The end.
+    pub fn finish(self, result: Result<(), Errno>) {
+        io::end_child(self.child, result.err());
+    }
+
+    /// Back to the device's queue, as if it had never come; for suspension without flush.
+    pub fn hand_back(self) {
+        if let Some(io) = self.child.io() {
+            io.hand_back();
+        }
+        io::end_child(self.child, None);
+    }
+}
+
+/// Parts that a target keeps, first in first out. Dropping it ends them with EIO.
+pub struct PartQueue {
+    children: ChildQueue,
+}
+
+impl PartQueue {
+    /// An empty queue.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { children: ChildQueue::new() }
+    }
+
+    /// Appends.
+    pub fn push(&mut self, part: Part) {
+        self.children.push(part.child);
+    }
+
+    /// Takes the first.
+    pub fn pop(&mut self) -> Option<Part> {
+        self.children.pop().map(Part::new)
+    }
+
+    /// True when none waits.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.children.is_empty()
+    }
+}
+
+impl Default for PartQueue {
+    fn default() -> Self {
+        Self::new()
+    }
+}

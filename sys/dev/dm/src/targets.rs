@@ -1,0 +1,12 @@
+//! The target types. Adding one: its file, its line here, its section in dm.4, its test.
+
+mod error;
+mod linear;
+mod striped;
+mod zero;
+
+use crate::target::TargetType;
+
+/// Every target type.
+pub static TARGETS: &[&TargetType] =
+    &[&linear::LINEAR, &striped::STRIPED, &zero::ZERO, &error::ERROR];

@@ -7,6 +7,7 @@
 pub mod arrows;
 mod code;
 pub mod lists;
+pub mod seam;
 pub mod source;
 pub mod tree;
 pub mod unsafety;

@@ -4,10 +4,10 @@ use crate::Finding;
 use crate::tree::Tree;
 use std::collections::BTreeMap;
 
-const TARGET_LIST: &str = "sys/dev/dm/src/targets/mod.rs";
+const TARGET_LIST: &str = "sys/dev/dm/src/targets.rs";
 const TARGET_TESTS: &str = "tests/host/tests";
 const TARGET_MANUAL: &str = "share/man/man4/dm.4";
-const COMMAND_LIST: &str = "sbin/dmsetup/src/commands.rs";
+const COMMAND_LIST: &str = "sbin/dmsetup/src/commands/mod.rs";
 const COMMAND_MANUAL: &str = "share/man/man8/dmsetup.8";
 const DECISIONS: &str = "docs/decisions/";
 
@@ -61,39 +61,44 @@ fn target_names(tree: &Tree, module: &str) -> Vec<String> {
     for file in tree.rust(&folder) {
         let own = file.path.strip_prefix(&folder).is_some_and(|rest| rest.starts_with(['.', '/']));
         if own && !file.path.ends_with("tests.rs") {
-            names.extend(quoted_after(&file.text, "TargetType {", "name:"));
+            names.extend(file.text.split("TargetType {").skip(1).filter_map(wire_name));
         }
     }
     names
 }
 
+/// The string after `name:` in the fields of a `TargetType`.
+fn wire_name(fields: &str) -> Option<String> {
+    let (_, value) = fields.split('}').next()?.split_once("name:")?;
+    Some(value.split('"').nth(1)?.to_owned())
+}
+
 /// Every command of dmsetup is described in its manual.
 pub fn commands(tree: &Tree) -> Vec<Finding> {
+    const FIX: &str = "describe it there, with .It Ic and its name";
     let (Some(list), Some(manual)) = (tree.file(COMMAND_LIST), tree.file(COMMAND_MANUAL)) else {
         return Vec::new();
     };
-    let missing = quoted_after(&list.text, "COMMANDS", "name:").into_iter().filter(|name| {
-        !manual.text.lines().any(|line| {
-            let macros = [".It Ic ", ".It Cm ", ".It Xo Ic ", ".Ic ", ".Cm ", ".Ss "];
-            let rest = macros.iter().find_map(|start| line.strip_prefix(start));
-            rest.is_some_and(|rest| rest.split_whitespace().next() == Some(name))
-        })
-    });
-    let finding = |name: String| {
-        let wrong = format!("command {name} is not in {COMMAND_MANUAL}");
-        Finding::file(COMMAND_LIST, wrong, "describe it there, with .It Ic and its name")
-    };
-    missing.map(finding).collect()
+    let names = command_names(&list.text);
+    if names.is_empty() {
+        return vec![Finding::file(COMMAND_LIST, "no commands! list", "teach tidy where it is")];
+    }
+    let missing =
+        names.into_iter().filter(|name| !manual.text.lines().any(|line| names_it(line, name)));
+    let wrong = |name: &str| format!("command {name} is not in {COMMAND_MANUAL}");
+    missing.map(|name| Finding::file(COMMAND_LIST, wrong(name), FIX)).collect()
 }
 
-/// The string after each `key` in what follows `start`.
-fn quoted_after(text: &str, start: &str, key: &str) -> Vec<String> {
-    let Some((_, after)) = text.split_once(start) else { return Vec::new() };
-    let values = after.split(key).skip(1);
-    values
-        .filter_map(|value| value.trim_start().strip_prefix('"')?.split('"').next())
-        .map(str::to_owned)
-        .collect()
+/// The rows of `commands! { "name" ... }`: each begins a line, indented once.
+fn command_names(text: &str) -> Vec<&str> {
+    let rows = text.split("commands! {").nth(1).unwrap_or("").lines();
+    rows.filter_map(|line| line.strip_prefix("    \"")?.split('"').next()).collect()
+}
+
+fn names_it(line: &str, name: &str) -> bool {
+    let macros = [".It Ic ", ".It Cm ", ".It Xo Ic ", ".Ic ", ".Cm ", ".Ss "];
+    let rest = macros.iter().find_map(|start| line.strip_prefix(start));
+    rest.is_some_and(|rest| rest.split_whitespace().next() == Some(name))
 }
 
 /// Decisions are numbered from 0001 without a gap.
@@ -131,6 +136,7 @@ mod tests {
 
     const LIST: &str =
         "pub static TARGETS: &[&TargetType] = &[&linear::LINEAR, &snapshot::ORIGIN];";
+    const LINEAR: &str = "pub static LINEAR: TargetType = TargetType { name: \"linear\", parse };";
     const ORIGIN: &str =
         "pub static ORIGIN: TargetType = TargetType { name: \"snapshot-origin\" };";
 
@@ -140,6 +146,7 @@ mod tests {
             (TARGET_LIST, LIST),
             ("sys/dev/dm/src/targets/snapshot/mod.rs", ORIGIN),
             ("tests/host/tests/linear.rs", ""),
+            ("sys/dev/dm/src/targets/linear.rs", LINEAR),
             (TARGET_MANUAL, ".Ss linear\n"),
         ]);
         let wrong: Vec<String> = targets(&tree).into_iter().map(|finding| finding.wrong).collect();
@@ -149,7 +156,8 @@ mod tests {
 
     #[test]
     fn a_command_without_a_word_in_the_manual_is_found() {
-        let list = "COMMANDS = &[Row { name: \"create\" }, Row { name: \"remove\" }];";
+        let list =
+            "commands! {\n    \"create\" \"usage\",\n        create;\n    \"remove\" \"\";\n}";
         let tree = Tree::of(&[(COMMAND_LIST, list), (COMMAND_MANUAL, ".It Ic create Ar name\n")]);
         assert_eq!(commands(&tree).len(), 1);
     }

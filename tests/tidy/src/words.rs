@@ -11,11 +11,18 @@ const SOURCE: &[&str] = &[".rs", ".toml", ".sh", ".h", ".c", ".1", ".3", ".4", "
 
 /// What ties a text to the place it was written in. `\u{73}` keeps this list from finding itself.
 const FOREIGN: &[(&str, &str)] = &[
-    ("se\u{73}sion", "say what is meant: run, connection, login"),
-    ("se\u{73}sions", "say what is meant: runs, connections, logins"),
     ("i\u{73}sue #", "give the reason here instead of a number elsewhere"),
     ("thi\u{73} machine", "name the property that matters (no root, no network, two cores)"),
 ];
+
+/// The same, but a fair name in a program or a manual.
+const FOREIGN_IN_NOTES: &[(&str, &str)] = &[
+    ("se\u{73}sion", "say what was done, not when"),
+    ("se\u{73}sions", "say what was done, not when"),
+];
+
+/// Endings of files that are neither program nor manual.
+const NOTES: &[&str] = &[".md", ".toml", ".sh", ".txt"];
 
 const MACHINE_FOLDERS: &[&str] = &["/wor\u{6b}", "/roo\u{74}"];
 
@@ -44,17 +51,24 @@ pub fn ascii(tree: &Tree) -> Vec<Finding> {
     })
 }
 
-/// No text names the place where it was written.
+/// No text names the place or the time in which it was written.
 pub fn foreign_words(tree: &Tree) -> Vec<Finding> {
-    in_lines(tree.files.iter(), |line| {
-        let lower = line.to_lowercase();
-        let word = FOREIGN.iter().find(|(word, _)| !find_word(&lower, word).is_empty());
-        if let Some((word, fix)) = word {
-            return Some((format!("\"{word}\""), fix));
-        }
+    let notes = |file: &&File| NOTES.iter().any(|ending| file.path.ends_with(ending));
+    let mut findings = in_lines(tree.files.iter(), |line| listed_word(line, FOREIGN));
+    findings.extend(in_lines(tree.files.iter().filter(notes), |line| {
+        listed_word(line, FOREIGN_IN_NOTES)
+    }));
+    findings.extend(in_lines(tree.files.iter(), |line| {
         let folder = MACHINE_FOLDERS.iter().find(|folder| names_folder(line, folder))?;
         Some((format!("path {folder}"), "use a path in the tree, or a variable"))
-    })
+    }));
+    findings
+}
+
+fn listed_word(line: &str, list: &[(&str, &'static str)]) -> Option<(String, &'static str)> {
+    let line = line.to_lowercase();
+    let (word, fix) = list.iter().find(|(word, _)| !find_word(&line, word).is_empty())?;
+    Some((format!("\"{word}\""), fix))
 }
 
 fn names_folder(line: &str, folder: &str) -> bool {

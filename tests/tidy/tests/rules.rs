@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use tidy::tree::Tree;
-use tidy::{Finding, arrows, lists, source, unsafety, words};
+use tidy::{Finding, arrows, lists, seam, source, unsafety, words};
 
 fn check(rule: fn(&Tree) -> Vec<Finding>) {
     let tree = Tree::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../.."));
@@ -18,6 +18,16 @@ fn crates_depend_in_one_direction() {
 #[test]
 fn targets_reach_only_the_target_interface() {
     check(arrows::targets);
+}
+
+#[test]
+fn every_platform_defines_the_whole_seam() {
+    check(seam::platforms);
+}
+
+#[test]
+fn the_driver_has_one_door_to_the_kernel() {
+    check(seam::one_door);
 }
 
 #[test]

@@ -6,16 +6,17 @@ use crate::io;
 use crate::kern::cell::{IoQueue, IoRef, Live, NestedCell};
 use crate::kern::child::{Child, ChildQueue};
 use crate::kern::node::{self, NodeState};
-use crate::kern::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use crate::kern::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use crate::kern::sync::{Mutex, MutexGuard, SpinMutex};
 use crate::stats::Stats;
 use crate::table::Table;
+use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use dm_protocol::{DeviceName, Errno, Geometry, Sectors, Uuid};
 
 /// A mapped device.
 ///
-/// Locks, in this order: `control`, the driver's, `state`, `queue`, `nested`.
+/// Locks, in this order: `control`, `notice`, the driver's, `state`, `queue`, `nested`.
 pub struct Device {
     minor: u32,
     /// Held by a command that changes tables or suspends, for as long as that takes.
@@ -29,6 +30,10 @@ pub struct Device {
     hungry: AtomicUsize,
     dead: AtomicBool,
     readonly: AtomicBool,
+    size: AtomicU64,
+    sector_size: AtomicU32,
+    /// Held while the platform is told of a change.
+    notice: Mutex<()>,
     pub(crate) stats: Stats,
     pub(crate) event: Arc<Event>,
 }
@@ -42,6 +47,8 @@ pub(crate) struct State {
     pub(crate) live: Option<Arc<Table>>,
     pub(crate) inactive: Option<Arc<Table>>,
     pub(crate) opens: u32,
+    /// The mapped devices whose tables have it open, and how often.
+    pub(crate) holders: BTreeMap<u32, u32>,
     pub(crate) remove_at_close: bool,
     pub(crate) geometry: Option<Geometry>,
     /// Made read-only, whatever its table says.
@@ -76,6 +83,7 @@ impl Device {
             live: None,
             inactive: None,
             opens: 0,
+            holders: BTreeMap::new(),
             remove_at_close: false,
             geometry: None,
             created_readonly: readonly,
@@ -91,6 +99,9 @@ impl Device {
             hungry: AtomicUsize::new(0),
             dead: AtomicBool::new(false),
             readonly: AtomicBool::new(readonly),
+            size: AtomicU64::new(0),
+            sector_size: AtomicU32::new(512),
+            notice: Mutex::new(()),
             stats: Stats::new(),
             event: Arc::new(Event::new()),
         }
@@ -106,6 +117,18 @@ impl Device {
     #[must_use]
     pub fn readonly(&self) -> bool {
         self.readonly.load(Ordering::Relaxed)
+    }
+
+    /// Its size; zero without a live table.
+    #[must_use]
+    pub fn size(&self) -> Sectors {
+        Sectors(self.size.load(Ordering::Relaxed))
+    }
+
+    /// Bytes in one of its sectors.
+    #[must_use]
+    pub fn sector_size(&self) -> u32 {
+        self.sector_size.load(Ordering::Relaxed)
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
@@ -124,6 +147,10 @@ impl Device {
             state.created_readonly || table.as_ref().is_some_and(|table| table.readonly());
         self.live.show(table.as_ref());
         self.readonly.store(readonly, Ordering::Relaxed);
+        let size = table.as_ref().map_or(Sectors::ZERO, |table| table.size());
+        self.size.store(size.0, Ordering::Relaxed);
+        let sector_size = table.as_ref().map_or(512, |table| table.sector_size());
+        self.sector_size.store(sector_size, Ordering::Relaxed);
         core::mem::replace(&mut state.live, table)
     }
 
@@ -218,22 +245,23 @@ impl Device {
 
     /// Thread context. Tells the platform what to show of the device.
     pub(crate) fn show(&self) {
-        let state = self.state();
-        if state.life != Life::Present {
-            return;
-        }
-        // The lock is held so that changes are told in their order.
-        node::change(self.minor, &self.node_state(&state));
-    }
-
-    pub(crate) fn node_state<'a>(&self, state: &'a State) -> NodeState<'a> {
-        let table = state.live.as_ref();
-        NodeState {
-            name: &state.name,
-            size: table.map_or(Sectors::ZERO, |table| table.size()),
-            sector_size: table.map_or(512, |table| table.sector_size()),
+        // Changes are told one after the other, each as it is then. `state` is free, since the
+        // platform may wait for somebody who needs it.
+        let _notice = self.notice.lock();
+        let name = {
+            let state = self.state();
+            if state.life != Life::Present {
+                return;
+            }
+            state.name.clone()
+        };
+        let shown = NodeState {
+            name: &name,
+            size: self.size(),
+            sector_size: self.sector_size(),
             readonly: self.readonly(),
-            discard: table.is_some_and(|table| table.discards()),
-        }
+            discard: self.table().is_some_and(|table| table.discards()),
+        };
+        node::change(self.minor, &shown);
     }
 }

@@ -7,7 +7,7 @@ use crate::kern::disk::Op;
 use crate::kern::node;
 use crate::kern::sync::{Mutex, MutexGuard};
 use crate::loader::SharedDisks;
-use crate::lower::Lower;
+use crate::stack::depth;
 use crate::target::TargetType;
 use crate::{io, kern};
 use alloc::collections::BTreeMap;
@@ -46,6 +46,8 @@ struct Devices {
 pub struct Opened {
     driver: Weak<Driver>,
     device: Arc<Device>,
+    /// The mapped device that has it open for a table.
+    holder: Option<u32>,
 }
 
 impl Driver {
@@ -75,6 +77,16 @@ impl Driver {
     /// # Errors
     /// ENXIO when there is none, EROFS when it shall be written to and is read-only.
     pub fn open(&self, minor: u32, write: bool) -> Result<Opened, Errno> {
+        self.open_for(None, minor, write)
+    }
+
+    /// Opens a device for a table of another, `holder`.
+    pub(crate) fn open_for(
+        &self,
+        holder: Option<u32>,
+        minor: u32,
+        write: bool,
+    ) -> Result<Opened, Errno> {
         let device = self.devices().by_minor.get(&minor).cloned().ok_or(Errno::ENXIO)?;
         let mut state = device.state();
         if state.life != Life::Present {
@@ -84,14 +96,23 @@ impl Driver {
             return Err(Errno::EROFS);
         }
         state.opens = state.opens.checked_add(1).ok_or(Errno::ENFILE)?;
+        if let Some(holder) = holder {
+            let count = state.holders.entry(holder).or_default();
+            *count = count.saturating_add(1);
+        }
         drop(state);
-        Ok(Opened { driver: Weak::clone(&self.me), device })
+        Ok(Opened { driver: Weak::clone(&self.me), device, holder })
     }
 
     /// Thread context. The minor of the device of this name.
     #[must_use]
     pub fn minor_of(&self, name: &str) -> Option<u32> {
         self.devices().by_name.get(name).copied()
+    }
+
+    /// The device of a minor number.
+    pub(crate) fn device(&self, minor: u32) -> Option<Arc<Device>> {
+        self.devices().by_minor.get(&minor).cloned()
     }
 
     /// Every device that is there, by name.
@@ -327,13 +348,13 @@ impl Opened {
     /// Its size; zero without a live table.
     #[must_use]
     pub fn size(&self) -> Sectors {
-        self.device.table().map_or(Sectors::ZERO, |table| table.size())
+        self.device.size()
     }
 
     /// Bytes in one of its sectors.
     #[must_use]
     pub fn sector_size(&self) -> u32 {
-        self.device.table().map_or(512, |table| table.sector_size())
+        self.device.sector_size()
     }
 
     /// True if writes are refused.
@@ -379,30 +400,19 @@ impl Drop for Opened {
         let due = {
             let mut state = self.device.state();
             state.opens = state.opens.saturating_sub(1);
+            if let Some(holder) = self.holder {
+                let count = state.holders.get(&holder).copied().unwrap_or(0);
+                match count {
+                    0 | 1 => state.holders.remove(&holder),
+                    _ => state.holders.insert(holder, count.saturating_sub(1)),
+                };
+            }
             state.opens == 0 && state.remove_at_close && state.life == Life::Present
         };
         if let Some(driver) = self.driver.upgrade().filter(|_| due) {
             // EBUSY when somebody opened it meanwhile; then it goes with that one.
             let _ = driver.remove(&self.device, true);
         }
-    }
-}
-
-/// How many devices lie below one another under this one.
-pub(crate) fn depth(device: &Device) -> usize {
-    let tables = {
-        let state = device.state();
-        [state.live.clone(), state.inactive.clone()]
-    };
-    let lowers = tables.iter().flatten().flat_map(|table| table.lowers());
-    lowers.map(lower_depth).max().unwrap_or(0)
-}
-
-/// As [`depth`], counting the device itself.
-pub(crate) fn lower_depth(lower: &Lower) -> usize {
-    match lower {
-        Lower::Disk(_) => 1,
-        Lower::Mapped(open) => depth(open.device()).saturating_add(1),
     }
 }
 

@@ -11,7 +11,8 @@
 //! *child* the part of it that goes to one place; a *slot* is a CPU's share of a counter.
 //!
 //! # Locks, in the order in which they are taken
-//! `Device::control`, `Driver::topology`, `Driver::devices`, `Device::state`; then those of any
+//! `Device::control` (of a device above before those below), `Device::notice`,
+//! `Driver::topology`, `Driver::devices`, `Device::state`; then those of any
 //! context, each alone: a gate's, a queue's, the reserve's, an event's.
 #![no_std]
 #![deny(unsafe_code, clippy::indexing_slicing, clippy::panic, clippy::expect_used)]
@@ -32,6 +33,7 @@ pub mod kern;
 pub mod loader;
 pub mod lower;
 pub mod params;
+pub mod stack;
 pub mod stats;
 mod suspend;
 pub mod table;

@@ -3,27 +3,29 @@
 use crate::driver::Driver;
 use crate::kern::disk::Disk;
 use crate::kern::node;
+use crate::kern::sync::Mutex;
 use crate::lower::{Lower, OpenDisk};
 use alloc::borrow::ToOwned;
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
-use alloc::sync::Arc;
+use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use dm_protocol::{DevNo, Errno, Failure};
 
 /// Opens devices for one table.
 pub struct Loader {
     driver: Arc<Driver>,
+    holder: u32,
     write: bool,
     found: BTreeMap<String, Lower>,
 }
 
 impl Loader {
-    /// For a table that is written to, or a read-only one.
+    /// For a table of the device `holder` that is written to, or a read-only one.
     #[must_use]
-    pub(crate) const fn new(driver: Arc<Driver>, write: bool) -> Self {
-        Self { driver, write, found: BTreeMap::new() }
+    pub(crate) const fn new(driver: Arc<Driver>, holder: u32, write: bool) -> Self {
+        Self { driver, holder, write, found: BTreeMap::new() }
     }
 
     /// Opens the device of a path or `major:minor`.
@@ -49,13 +51,14 @@ impl Loader {
     }
 
     fn open_mapped(&self, minor: u32) -> Result<Lower, Failure> {
-        let opened = self.driver.open(minor, self.write).map_err(|errno| {
-            let why = match errno {
-                Errno::EROFS => "the mapped device is read-only",
-                _ => "there is no such mapped device",
-            };
-            Failure::new(errno, why)
-        })?;
+        let opened =
+            self.driver.open_for(Some(self.holder), minor, self.write).map_err(|errno| {
+                let why = match errno {
+                    Errno::EROFS => "the mapped device is read-only",
+                    _ => "there is no such mapped device",
+                };
+                Failure::new(errno, why)
+            })?;
         opened.device().reserve_nested();
         Ok(Lower::Mapped(Arc::new(opened)))
     }
@@ -64,16 +67,16 @@ impl Loader {
 /// The platform's disks that tables hold open: one of each, and of each way to use it.
 #[derive(Default)]
 pub(crate) struct Disks {
-    open: Vec<alloc::sync::Weak<OpenDisk>>,
+    open: Vec<Weak<OpenDisk>>,
     serial: u32,
 }
 
 /// [`Disks`] behind their lock. Thread context; opening may take long.
-pub(crate) struct SharedDisks(crate::kern::sync::Mutex<Disks>);
+pub(crate) struct SharedDisks(Mutex<Disks>);
 
 impl SharedDisks {
     pub(crate) fn new() -> Self {
-        Self(crate::kern::sync::Mutex::new(Disks::default()))
+        Self(Mutex::new(Disks::default()))
     }
 
     fn open(&self, spec: &str, write: bool) -> Result<Arc<OpenDisk>, Failure> {
@@ -84,7 +87,7 @@ impl SharedDisks {
         let identity = disk.info().identity;
         let mut serial = None;
         disks.open.retain(|open| open.strong_count() != 0);
-        for open in disks.open.iter().filter_map(alloc::sync::Weak::upgrade) {
+        for open in disks.open.iter().filter_map(Weak::upgrade) {
             if open.disk.info().identity != identity {
                 continue;
             }

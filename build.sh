@@ -7,6 +7,7 @@ set -eu
 cd "$(dirname "$0")"
 top=$(pwd)
 out=$top/target/build # logs and counts
+export CARGO_TARGET_DIR="$top/target"
 mkdir -p "$out"
 
 say() { printf '==> %s\n' "$*"; }
@@ -145,6 +146,16 @@ check_licences() {
 			END { exit bad }' "$out/licences" -
 }
 
+# What the driver leaves to the linker is declared in the seam, or comes from the compiler.
+check_seam() {
+	cargo build --quiet --package dm
+	grep -oE 'fn dm_kern_[a-z0-9_]+' sys/dev/dm/src/kern/raw.rs | cut -d' ' -f2 >"$out/seam"
+	nm -u target/debug/libdm.rlib 2>/dev/null | awk '$1 == "U" { print $2 }' >"$out/undefined"
+	[ -s "$out/undefined" ] || return 1
+	compiler='^(_ZN|_R|__rust|mem(cmp|cpy|move|set)$|rust_eh_personality$|_Unwind_Resume$)'
+	! grep -vE "$compiler" "$out/undefined" | grep -vxFf "$out/seam"
+}
+
 check_manuals() {
 	find share/man -name '*.[1-9]' -exec mandoc -T lint -W warning {} +
 }
@@ -160,6 +171,7 @@ cmd_check() { ## format, lints, licences, the rules of the tree, manuals, script
 	check format cargo check_format
 	check lints cargo cargo clippy --workspace --all-targets --quiet -- -D warnings
 	check tidy cargo env RUST_BACKTRACE=0 cargo test --quiet --package tidy
+	check seam nm check_seam
 	check licences cargo check_licences
 	check advisories cargo-deny cargo deny check
 	check scripts shellcheck check_scripts
@@ -177,7 +189,7 @@ fuzz_flags() {
 
 # fuzz_build NAME: builds one target; a file without its [[bin]] in Cargo.toml is an error.
 fuzz_build() {
-	(cd tests/fuzz && RUSTC_BOOTSTRAP=1 RUSTFLAGS=$(fuzz_flags) \
+	(cd tests/fuzz && unset CARGO_TARGET_DIR && RUSTC_BOOTSTRAP=1 RUSTFLAGS=$(fuzz_flags) \
 		cargo build --quiet --release --target "$(host)" --bin "$1")
 }
 

@@ -8,7 +8,8 @@ pub fn now_ns() -> u64 {
     raw::dm_kern_clock_ns()
 }
 
-/// Where to count, among `slots`, so that CPUs do not share a cache line. `slots` is a power of two.
+/// Where to count, among `slots`, so that CPUs do not share a cache line. `slots` is a power of
+/// two.
 #[must_use]
 #[inline]
 pub fn slot(slots: usize) -> usize {

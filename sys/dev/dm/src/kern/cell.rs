@@ -288,7 +288,7 @@ impl IoRef {
     pub(super) fn release_inline(&self) -> Option<Self> {
         let was = self.cell().inline.swap(FREE, Ordering::AcqRel);
         // The reference that `park` forgot is still counted.
-        (was == PARKED).then_some(Self { cell: self.cell })
+        (was == PARKED).then(|| Self { cell: self.cell })
     }
 
     /// Makes the request as new, to be queued again.

@@ -1,0 +1,328 @@
+//! Image files and block devices.
+//!
+//! Block devices are opened past the system's cache, image files through it. What the cache has
+//! is read at once, in the caller's thread; the rest goes to the engine: io_uring where there is
+//! one, threads otherwise and for what io_uring does not do.
+
+use super::pool::Pool;
+use super::{Backend, Description, Space, system};
+use crate::errno;
+use crate::kern::{Bounce, Running, Uring};
+use dm::kern::disk::Op;
+use dm_protocol::{DevNo, Errno, Failure, SECTOR_SIZE, Sectors};
+use rustix::fs::OFlags;
+use std::env;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+
+/// Longest piece that is copied through aligned memory, or written as zeroes.
+const PIECE: usize = 1 << 20;
+/// Alignment of memory for every disk.
+const ALIGN: usize = 4096;
+
+/// Who runs the transfers that may wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Engine {
+    /// Threads that wait.
+    Threads,
+    /// The kernel's queue, and threads for what it does not do.
+    Uring,
+}
+
+impl Engine {
+    /// The best one, unless `$DM_HOST_ENGINE` is `threads`.
+    fn preferred() -> Self {
+        match env::var("DM_HOST_ENGINE").as_deref() {
+            Ok("threads") => Self::Threads,
+            _ if Uring::process().is_some() => Self::Uring,
+            _ => Self::Threads,
+        }
+    }
+}
+
+/// A file, open.
+pub struct FileDisk {
+    file: File,
+    name: String,
+    identity: [u64; 2],
+    devno: Option<DevNo>,
+    size: Sectors,
+    sector_size: u32,
+    /// Past the cache: offsets, lengths and memory must be aligned.
+    direct: bool,
+    in_memory: bool,
+    /// What is in the cache can be read without waiting.
+    read_now: AtomicBool,
+    discard: AtomicBool,
+    zero: AtomicBool,
+    engine: Engine,
+    pool: &'static Pool,
+    own: Weak<Self>,
+}
+
+/// A failure of a path, as a sentence.
+pub fn failure(path: &str, error: &io::Error) -> Failure {
+    Failure::new(errno::from_io(error), path)
+}
+
+fn pool() -> Result<&'static Pool, Failure> {
+    static POOL: OnceLock<Option<Pool>> = OnceLock::new();
+    let pool = POOL.get_or_init(|| Pool::start().ok()).as_ref();
+    pool.ok_or_else(|| Failure::new(Errno::EAGAIN, "no threads for disks"))
+}
+
+impl FileDisk {
+    /// Opens a file that was looked at already.
+    pub fn open(path: &str, write: bool, identity: [u64; 2]) -> Result<Arc<Self>, Failure> {
+        Self::open_with(path, write, identity, Engine::preferred())
+    }
+
+    pub(super) fn open_with(
+        path: &str,
+        write: bool,
+        identity: [u64; 2],
+        engine: Engine,
+    ) -> Result<Arc<Self>, Failure> {
+        let device = identity[0] == Space::Device.number();
+        let mut flags = OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+        if device {
+            flags |= OFlags::DIRECT;
+        }
+        if device && write {
+            // Nobody else mounts it or opens it this way meanwhile.
+            flags |= OFlags::EXCL;
+        }
+        let mut options = OpenOptions::new();
+        options.read(true).write(write).custom_flags(flags.bits().cast_signed());
+        let file = options.open(path).map_err(|error| failure(path, &error))?;
+        let meta = file.metadata().map_err(|error| failure(path, &error))?;
+        let same = match meta.file_type().is_block_device() {
+            true => identity == [Space::Device.number(), meta.rdev()],
+            false => identity == [meta.dev(), meta.ino()],
+        };
+        if !same {
+            return Err(Failure::new(
+                Errno::EAGAIN,
+                format!("{path}: changed while it was opened"),
+            ));
+        }
+        let bytes = system::size(&file).map_err(|error| failure(path, &error))?;
+        let size = Sectors::from_bytes(bytes);
+        if size.is_zero() {
+            return Err(Failure::new(Errno::EINVAL, format!("{path}: shorter than a sector")));
+        }
+        let sector_size = if device { system::sector_size(&file) } else { Ok(512) };
+        let sector_size = sector_size.map_err(|error| failure(path, &error.into()))?;
+        let devno = device.then(|| DevNo {
+            major: rustix::fs::major(meta.rdev()),
+            minor: rustix::fs::minor(meta.rdev()),
+        });
+        // Behind the end it changes nothing, and tells whether the file system knows how.
+        let discard = device || write && system::punch(&file, bytes, SECTOR_SIZE).is_ok();
+        let in_memory = !device && system::in_memory(&file);
+        let pool = pool()?;
+        Ok(Arc::new_cyclic(|own| Self {
+            file,
+            name: path.to_owned(),
+            identity,
+            devno,
+            size,
+            sector_size,
+            direct: device,
+            in_memory,
+            read_now: AtomicBool::new(!device),
+            discard: AtomicBool::new(discard),
+            zero: AtomicBool::new(true),
+            engine,
+            pool,
+            own: Weak::clone(own),
+        }))
+    }
+
+    /// Did the file's size change since it was opened?
+    pub fn resized(&self) -> bool {
+        system::size(&self.file).is_ok_and(|bytes| Sectors::from_bytes(bytes) != self.size)
+    }
+
+    /// Runs a transfer to its end, waiting for it.
+    pub fn run(&self, mut running: Running) {
+        let result = self.transfer(&mut running);
+        running.finish(result.map_err(errno::from_system));
+    }
+
+    fn transfer(&self, running: &mut Running) -> rustix::io::Result<()> {
+        let (offset, length) = (running.offset(), running.length());
+        match running.op() {
+            Op::Read | Op::Write => {
+                while running.length() != 0 {
+                    match self.step(running) {
+                        Ok(0) => return Err(rustix::io::Errno::IO),
+                        Ok(bytes) => running.advance(bytes),
+                        Err(rustix::io::Errno::INTR) => {}
+                        Err(error) => return Err(error),
+                    }
+                }
+                Ok(())
+            }
+            Op::Flush => system::flush(&self.file),
+            Op::Discard => self.discard(offset, length),
+            Op::WriteZeroes => {
+                self.write_zeroes(offset, length)?;
+                if running.fua() { system::flush(&self.file) } else { Ok(()) }
+            }
+        }
+    }
+
+    fn step(&self, running: &mut Running) -> rustix::io::Result<usize> {
+        let (offset, fua, write) = (running.offset(), running.fua(), running.op() == Op::Write);
+        let data = running.data();
+        if !self.suits(data) {
+            return self.step_aligned(data, offset, write.then_some(fua));
+        }
+        match write {
+            true => system::write(&self.file, data, offset, fua),
+            false => system::read(&self.file, data, offset),
+        }
+    }
+
+    /// Through aligned memory; `write` says whether it is durable, if it is one.
+    fn step_aligned(
+        &self,
+        data: &mut [u8],
+        offset: u64,
+        write: Option<bool>,
+    ) -> rustix::io::Result<usize> {
+        let length = data.len().min(PIECE);
+        let data = data.get_mut(..length).unwrap_or_default();
+        let mut bounce = Bounce::new(length, ALIGN).ok_or(rustix::io::Errno::NOMEM)?;
+        if let Some(durable) = write {
+            bounce.bytes_mut().copy_from_slice(data);
+            return system::write(&self.file, bounce.bytes(), offset, durable);
+        }
+        let bytes = system::read(&self.file, bounce.bytes_mut(), offset)?;
+        for (to, from) in data.iter_mut().zip(bounce.bytes().iter().take(bytes)) {
+            *to = *from;
+        }
+        Ok(bytes)
+    }
+
+    /// May this memory be transferred as it is?
+    fn suits(&self, data: &[u8]) -> bool {
+        !self.direct || data.as_ptr().addr().is_multiple_of(self.sector_size as usize)
+    }
+
+    fn discard(&self, offset: u64, length: u64) -> rustix::io::Result<()> {
+        if !self.discard.load(Ordering::Relaxed) {
+            return Err(rustix::io::Errno::OPNOTSUPP);
+        }
+        let done = match self.devno {
+            Some(_) => crate::kern::block_discard(&self.file, offset, length),
+            None => system::punch(&self.file, offset, length),
+        };
+        if done == Err(rustix::io::Errno::OPNOTSUPP) {
+            self.discard.store(false, Ordering::Relaxed);
+        }
+        done
+    }
+
+    fn write_zeroes(&self, offset: u64, length: u64) -> rustix::io::Result<()> {
+        if self.zero.load(Ordering::Relaxed) {
+            match system::zero(&self.file, offset, length) {
+                Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {
+                    self.zero.store(false, Ordering::Relaxed);
+                }
+                done => return done,
+            }
+        }
+        let piece = usize::try_from(length).unwrap_or(PIECE).min(PIECE);
+        let zeroes = Bounce::new(piece, ALIGN).ok_or(rustix::io::Errno::NOMEM)?;
+        let mut done = 0;
+        while done < length {
+            let left = usize::try_from(length - done).unwrap_or(piece).min(piece);
+            let bytes = zeroes.bytes().get(..left).unwrap_or_default();
+            match system::write(&self.file, bytes, offset + done, false) {
+                Ok(0) => return Err(rustix::io::Errno::IO),
+                Ok(written) => done += written as u64,
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads what is in memory. Gives the transfer back when something is missing.
+    fn read_cached(&self, mut running: Running) -> Option<Running> {
+        while running.length() != 0 {
+            let offset = running.offset();
+            match system::read_now(&self.file, running.data(), offset) {
+                Ok(bytes) if bytes != 0 => running.advance(bytes),
+                Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::INVAL) => {
+                    self.read_now.store(false, Ordering::Relaxed);
+                    return Some(running);
+                }
+                _ => return Some(running),
+            }
+        }
+        running.finish(Ok(()));
+        None
+    }
+
+    /// Can the kernel's queue do it?
+    fn queueable(&self, running: &mut Running) -> bool {
+        match running.op() {
+            Op::Read | Op::Write => self.suits(running.data()),
+            Op::Flush => true,
+            Op::Discard | Op::WriteZeroes => false,
+        }
+    }
+
+    /// Runs a transfer in a thread that may wait.
+    pub fn later(&self, running: Running) {
+        match self.own.upgrade() {
+            Some(own) => self.pool.submit(own, running),
+            None => running.finish(Err(Errno::EIO)),
+        }
+    }
+}
+
+impl AsFd for FileDisk {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+impl Backend for FileDisk {
+    fn describe(&self) -> Description {
+        Description {
+            identity: self.identity,
+            devno: self.devno,
+            name: self.name.clone(),
+            size: self.size,
+            sector_size: self.sector_size,
+            discard: self.discard.load(Ordering::Relaxed),
+        }
+    }
+
+    fn submit(&self, mut running: Running) {
+        if self.in_memory {
+            return self.run(running);
+        }
+        if running.op() == Op::Read && self.read_now.load(Ordering::Relaxed) {
+            match self.read_cached(running) {
+                Some(rest) => running = rest,
+                None => return,
+            }
+        }
+        let ring = Uring::process().filter(|_| self.engine == Engine::Uring);
+        if self.queueable(&mut running)
+            && let (Some(ring), Some(own)) = (ring, self.own.upgrade())
+        {
+            return ring.submit(own, running);
+        }
+        self.later(running);
+    }
+}

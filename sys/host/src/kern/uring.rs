@@ -1,0 +1,147 @@
+//! The kernel's queue of transfers: io_uring.
+//!
+//! Transfers are queued from whichever thread submits them; one thread takes back what is done.
+
+use super::Running;
+use super::choice::{Mutex, hold};
+use crate::disk::file::FileDisk;
+use crate::errno;
+use dm::kern::disk::{Op, Transfer};
+use dm_protocol::Errno;
+use io_uring::squeue::Entry;
+use io_uring::types::{Fd, FsyncFlags};
+use io_uring::{IoUring, opcode};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+use std::ptr::NonNull;
+use std::sync::{Arc, OnceLock};
+use std::thread;
+
+/// Places in the queue; the kernel empties it with every submission.
+const ENTRIES: u32 = 256;
+/// Longest piece of one transfer: the kernel's own limit is just below 2 GiB.
+const PIECE: usize = 1 << 30;
+/// `RWF_DSYNC`: a write is durable when it is done.
+const DSYNC: i32 = 2;
+
+/// The queue of the process.
+///
+/// # Invariants
+/// Entries are pushed only with `pushing` held, and completions taken only by one thread. Every
+/// entry's user data is a transfer whose word is a counted `FileDisk`.
+pub struct Uring {
+    ring: IoUring,
+    pushing: Mutex<()>,
+}
+
+impl Uring {
+    /// The queue, if this kernel has one.
+    pub fn process() -> Option<&'static Self> {
+        static RING: OnceLock<Option<Uring>> = OnceLock::new();
+        static TAKER: OnceLock<bool> = OnceLock::new();
+        let ring = RING.get_or_init(|| Self::new().ok()).as_ref()?;
+        let takes = || thread::Builder::new().name("uring".into()).spawn(|| ring.take()).is_ok();
+        TAKER.get_or_init(takes).then_some(ring)
+    }
+
+    fn new() -> io::Result<Self> {
+        let ring = IoUring::new(ENTRIES)?;
+        let mut probe = io_uring::Probe::new();
+        ring.submitter().register_probe(&mut probe)?;
+        let needed = [opcode::Read::CODE, opcode::Write::CODE, opcode::Fsync::CODE];
+        // Without it completions could get lost when many come at once.
+        if !ring.params().is_feature_nodrop() || !needed.iter().all(|&op| probe.is_supported(op)) {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        Ok(Self { ring, pushing: Mutex::new(()) })
+    }
+
+    /// Queues a read, a write or a flush, whose memory suits the disk.
+    pub fn submit(&self, disk: Arc<FileDisk>, mut running: Running) {
+        let Some(entry) = entry(&disk, &mut running) else {
+            return running.finish(Err(Errno::EINVAL));
+        };
+        *running.word() = Arc::into_raw(disk).expose_provenance();
+        let transfer = running.into_raw();
+        let entry = entry.user_data(transfer.as_ptr().expose_provenance() as u64);
+        let pushing = hold(&self.pushing);
+        loop {
+            // SAFETY: `pushing` is held, so this is the only view of the queue.
+            let mut queue = unsafe { self.ring.submission_shared() };
+            // SAFETY: the transfer's memory and the disk stay until `take` sees its end.
+            if unsafe { queue.push(&entry) }.is_ok() {
+                break;
+            }
+            drop(queue);
+            // Full, since the kernel would not take what is in it.
+            let _ = self.ring.submit();
+            thread::yield_now();
+        }
+        // What the kernel does not take now, `take` submits again.
+        let _ = self.ring.submit();
+        drop(pushing);
+    }
+
+    /// Takes completions for ever.
+    fn take(&self) {
+        loop {
+            // Without room the kernel takes what was queued before and answers later.
+            let _ = self.ring.submitter().submit_and_wait(1);
+            loop {
+                // SAFETY: only this thread looks at completions.
+                let mut done = unsafe { self.ring.completion_shared() };
+                let Some(entry) = done.next() else { break };
+                drop(done);
+                let address = usize::try_from(entry.user_data()).unwrap_or(0);
+                let transfer = std::ptr::with_exposed_provenance_mut::<Transfer>(address);
+                let Some(transfer) = NonNull::new(transfer) else { continue };
+                // SAFETY: given up by `submit`, and the kernel tells its end once.
+                let mut running = unsafe { Running::from_raw(transfer) };
+                let disk = std::ptr::with_exposed_provenance::<FileDisk>(*running.word());
+                // SAFETY: `submit` counted it.
+                let disk = unsafe { Arc::from_raw(disk) };
+                self.ended(disk, running, entry.result());
+            }
+        }
+    }
+
+    /// The kernel is done with a piece: `result` is its bytes, or a negative error number.
+    fn ended(&self, disk: Arc<FileDisk>, mut running: Running, result: i32) {
+        match usize::try_from(result) {
+            Ok(_) if running.op() == Op::Flush => running.finish(Ok(())),
+            Ok(0) => running.finish(Err(Errno::EIO)),
+            Ok(bytes) => {
+                running.advance(bytes);
+                match running.length() {
+                    0 => running.finish(Ok(())),
+                    _ => self.submit(disk, running),
+                }
+            }
+            Err(_) => {
+                let error = io::Error::from_raw_os_error(result.wrapping_neg());
+                match errno::from_io(&error) {
+                    Errno::EINTR | Errno::EAGAIN => self.submit(disk, running),
+                    // A file system that does not know the flags; a thread finds another way.
+                    Errno::EOPNOTSUPP | Errno::EINVAL => disk.later(running),
+                    errno => running.finish(Err(errno)),
+                }
+            }
+        }
+    }
+}
+
+fn entry(disk: &FileDisk, running: &mut Running) -> Option<Entry> {
+    let (fd, offset) = (Fd(disk.as_fd().as_raw_fd()), running.offset());
+    let flags = if running.fua() { DSYNC } else { 0 };
+    let op = running.op();
+    let data = running.data();
+    let length = u32::try_from(data.len().min(PIECE)).ok()?;
+    Some(match op {
+        Op::Read => opcode::Read::new(fd, data.as_mut_ptr(), length).offset(offset).build(),
+        Op::Write => {
+            opcode::Write::new(fd, data.as_ptr(), length).offset(offset).rw_flags(flags).build()
+        }
+        Op::Flush => opcode::Fsync::new(fd).flags(FsyncFlags::DATASYNC).build(),
+        Op::Discard | Op::WriteZeroes => return None,
+    })
+}

@@ -1,0 +1,14 @@
+//! The driver core in a process: image files and disks below, programs above.
+//!
+//! [`kern`] implements the seam of crate `dm` on std Rust. [`front`] says which devices there are
+//! to show and [`mapped`] sends requests to them; the front ends are built on these two.
+#![deny(unsafe_code)]
+
+pub mod disk;
+pub mod errno;
+pub mod front;
+#[expect(unsafe_code, reason = "the other side of the driver's seam")]
+pub mod kern;
+#[expect(unsafe_code, reason = "hands requests to the driver and takes them back")]
+pub mod mapped;
+pub mod paths;

@@ -1,0 +1,93 @@
+//! Requests through the real driver to disks in memory.
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+use dm::command::Caller;
+use dm::driver::Driver;
+use dm::kern::disk::Op;
+use dm::targets::TARGETS;
+use dm_host::front::Registry;
+use dm_host::mapped::{Ask, Finish, Io, Mapped};
+use dm_protocol::{Action, DeviceName, Errno, Reply, Request, Sector, Sectors, SegmentSpec};
+use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
+
+fn run(driver: &Arc<Driver>, name: &str, action: Action) -> Reply {
+    let mut request = Request::new(action);
+    request.device.name = Some(name.to_owned());
+    let mut dict = request.encode();
+    driver.command(&Caller { privileged: true, client: 0 }, &mut dict);
+    let reply = Reply::decode(&dict).unwrap();
+    assert_eq!(reply.failure, None, "{name}");
+    reply
+}
+
+fn device(driver: &Arc<Driver>, name: &str, table: Vec<SegmentSpec>) -> u32 {
+    let create = Action::Create { name: DeviceName::new(name).unwrap(), uuid: None, minor: None };
+    let minor = run(driver, name, create).minor;
+    run(driver, name, Action::Reload { table, dry_run: false });
+    run(driver, name, Action::Resume);
+    minor
+}
+
+struct Tell(Sender<Result<(), Errno>>);
+
+impl Finish for Tell {
+    fn finish(io: Box<Io<Self>>, result: Result<(), Errno>) {
+        io.own.0.send(result).unwrap();
+    }
+}
+
+#[test]
+fn what_is_written_to_a_mapped_device_is_read_back_from_the_disk_below() {
+    let _registry = Registry::new().enter();
+    let driver = Driver::attach(TARGETS);
+    let disk = "mem:mapped-below:64";
+    let table = vec![
+        SegmentSpec::new(0, 8, "linear", &format!("{disk} 16")),
+        SegmentSpec::new(8, 8, "linear", &format!("{disk} 0")),
+    ];
+    let minor = device(&driver, "mapped-a", table);
+    let shown = Registry::current().by_name("mapped-a").unwrap();
+    assert_eq!((shown.minor, shown.size), (minor, Sectors(16)));
+    let mapped = Mapped::open(&driver, minor, true).unwrap();
+    let data: Vec<u8> = (0..16 * 512).map(|n| (n / 512) as u8 + 1).collect();
+    mapped.write(Sector(0), &data, true).unwrap();
+    mapped.flush().unwrap();
+    let mut back = vec![0; data.len()];
+    mapped.read(Sector(0), &mut back).unwrap();
+    assert_eq!(back, data);
+
+    let whole = vec![SegmentSpec::new(0, 64, "linear", &format!("{disk} 0"))];
+    let below = device(&driver, "mapped-b", whole);
+    let below = Mapped::open(&driver, below, false).unwrap();
+    let mut back = vec![0; 64 * 512];
+    below.read(Sector(0), &mut back).unwrap();
+    assert_eq!(back[..8 * 512], data[8 * 512..]);
+    assert_eq!(back[16 * 512..24 * 512], data[..8 * 512]);
+
+    mapped.act(Ask::new(Op::WriteZeroes, Sector(4), Sectors(8))).unwrap();
+    mapped.read(Sector(3), &mut back[..10 * 512]).unwrap();
+    assert_eq!((back[0], back[512], back[8 * 512], back[9 * 512]), (4, 0, 0, 13));
+    assert_eq!(mapped.read(Sector(16), &mut back[..512]), Err(Errno::EINVAL));
+    assert_eq!(mapped.read(Sector(0), &mut back[..100]), Err(Errno::EINVAL));
+}
+
+#[test]
+fn a_request_with_a_callback_is_sent_and_its_buffer_checked() {
+    let _registry = Registry::new().enter();
+    let driver = Driver::attach(TARGETS);
+    let table = vec![SegmentSpec::new(0, 64, "linear", "mem:mapped-again:64 0")];
+    let minor = device(&driver, "mapped-c", table);
+    let mapped = Mapped::open(&driver, minor, true).unwrap();
+    let (sender, receiver) = channel();
+    let mut io = Io::new(Tell(sender.clone()));
+    io.reserve(Sectors(8)).unwrap();
+    io.bytes_mut().fill(9);
+    mapped.submit(io, Ask::new(Op::Write, Sector(56), Sectors(8)));
+    assert_eq!(receiver.recv().unwrap(), Ok(()));
+    mapped.submit(Io::new(Tell(sender)), Ask::new(Op::Write, Sector(0), Sectors(8)));
+    assert_eq!(receiver.recv().unwrap(), Err(Errno::EINVAL));
+    let mut back = vec![0; 512];
+    mapped.read(Sector(63), &mut back).unwrap();
+    assert_eq!(back, vec![9; 512]);
+}

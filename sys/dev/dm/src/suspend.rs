@@ -106,8 +106,9 @@ impl Device {
             target.resume();
             Ok(())
         });
-        self.show();
+        // Telling the platform may wait for requests, so they flow first.
         self.release();
+        self.show();
     }
 
     fn check_present(&self) -> Result<(), Failure> {

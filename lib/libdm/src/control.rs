@@ -30,19 +30,24 @@ pub trait Control {
     }
 }
 
-impl<C: Control + ?Sized> Control for &C {
-    fn command(&self, request: &Dict) -> Result<Dict> {
-        (**self).command(request)
-    }
+macro_rules! control_through {
+    ($($pointer:ty)*) => {
+        $(impl<C: Control + ?Sized> Control for $pointer {
+            fn command(&self, request: &Dict) -> Result<Dict> {
+                (**self).command(request)
+            }
 
-    fn block_major(&self) -> Result<u32> {
-        (**self).block_major()
-    }
+            fn block_major(&self) -> Result<u32> {
+                (**self).block_major()
+            }
 
-    fn needs_nodes(&self) -> bool {
-        (**self).needs_nodes()
-    }
+            fn needs_nodes(&self) -> bool {
+                (**self).needs_nodes()
+            }
+        })*
+    };
 }
+control_through! { &C Box<C> }
 
 /// A channel to whichever driver is there.
 ///

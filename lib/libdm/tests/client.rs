@@ -57,7 +57,7 @@ fn lists_come_back_typed() {
     assert_eq!(segments[1].start, Sector(8));
     assert_eq!(dm.table(&device, Query::default()).expect("a table").segments, []);
     assert_eq!(dm.deps(&device, inactive).expect("deps").devices[0].name, "/dev/vdb");
-    assert_eq!(dm.targets().expect("targets").len(), 5);
+    assert_eq!(dm.targets().expect("targets").len(), 23);
     assert_eq!(dm.target_version("linear").expect("known"), [1, 4, 0]);
     assert_eq!(dm.target_version("nosuch").expect_err("unknown").errno(), Some(Errno::ENOENT));
     let names = dm.names().expect("a list");
@@ -72,8 +72,7 @@ fn a_refusal_carries_number_and_sentence() {
     assert_eq!(error.errno(), Some(Errno::EINVAL));
     assert_eq!(
         error.to_string(),
-        "reload: table: vol0: segment 0 (sector 0): linear: expected: device offset \
-         (Invalid argument)"
+        "reload: segment 0 (sector 0): linear: expected: device offset (Invalid argument)"
     );
     let again = dm.create(&NewDevice::named("vol0").expect("a name")).expect_err("taken");
     assert!(matches!(again, Error::Refused { .. }) && again.errno() == Some(Errno::EEXIST));

@@ -20,6 +20,18 @@ impl Model {
         device.expect("a device").opens += by;
     }
 
+    /// Closes a device behind the client's back, which may remove it.
+    pub fn close(&self, name: &str) {
+        self.open(name, -1);
+        let mut state = self.0.borrow_mut();
+        state.devices.retain(|_, device| device.opens > 0 || !device.deferred);
+    }
+
+    /// Gives this minor number to no device.
+    pub fn take_minor(&self, minor: u32) {
+        self.0.borrow_mut().taken.push(minor);
+    }
+
     /// What was asked so far: commands with their flags.
     pub fn asked(&self) -> Vec<(String, u32)> {
         self.0.borrow().asked.clone()
@@ -40,6 +52,7 @@ mod driver {
     pub struct State {
         pub devices: BTreeMap<u32, Device>,
         pub asked: Vec<(String, u32)>,
+        pub taken: Vec<u32>,
     }
 
     #[derive(Default)]
@@ -51,17 +64,39 @@ mod driver {
         inactive: Option<Vec<SegmentSpec>>,
         suspended: bool,
         readonly: bool,
-        deferred: bool,
+        pub deferred: bool,
         event_nr: u32,
     }
 
-    const TARGETS: [(&str, [u32; 3]); 5] = [
-        ("linear", [1, 4, 0]),
-        ("striped", [1, 6, 0]),
+    /// Those of the kernel whose output is compared with ours.
+    const TARGETS: [(&str, [u32; 3]); 23] = [
+        ("multipath", [1, 14, 0]),
+        ("unstriped", [1, 1, 0]),
+        ("switch", [1, 1, 0]),
+        ("log-writes", [1, 1, 0]),
+        ("flakey", [1, 5, 0]),
         ("delay", [1, 4, 0]),
         ("zero", [1, 2, 0]),
+        ("writecache", [1, 6, 0]),
+        ("integrity", [1, 13, 0]),
+        ("verity", [1, 10, 0]),
+        ("era", [1, 0, 0]),
+        ("cache", [2, 3, 0]),
+        ("thin-pool", [1, 23, 0]),
+        ("thin", [1, 23, 0]),
+        ("crypt", [1, 28, 0]),
+        ("raid", [1, 15, 1]),
+        ("mirror", [1, 14, 0]),
+        ("snapshot-merge", [1, 5, 0]),
+        ("snapshot-origin", [1, 9, 0]),
+        ("snapshot", [1, 16, 0]),
+        ("striped", [1, 6, 0]),
+        ("linear", [1, 4, 0]),
         ("error", [1, 7, 0]),
     ];
+
+    /// Sectors of every disk.
+    const DISK: u64 = 2048;
 
     pub fn answer(state: &mut State, dict: &Dict) -> Dict {
         let mut answer = dict.clone();
@@ -99,7 +134,8 @@ mod driver {
                 if state.devices.values().any(taken) {
                     return refuse(Errno::EEXIST, "the name or uuid is taken");
                 }
-                let free = (0..).find(|nr| !state.devices.contains_key(nr)).unwrap_or(0);
+                let used = |nr: &u32| state.devices.contains_key(nr) || state.taken.contains(nr);
+                let free = (0..).find(|nr| !used(nr)).unwrap_or(0);
                 let minor = minor.unwrap_or(free);
                 if state.devices.contains_key(&minor) {
                     return refuse(Errno::EBUSY, "the minor is taken");
@@ -114,7 +150,9 @@ mod driver {
                 Ok(about(state, minor))
             }
             Action::RemoveAll => {
-                state.devices.retain(|_, device| device.opens > 0);
+                let held = |nr: &u32| holders(state, *nr) > 0;
+                let minors: Vec<u32> = state.devices.keys().copied().filter(held).collect();
+                state.devices.retain(|nr, device| device.opens > 0 || minors.contains(nr));
                 Ok(Reply::default())
             }
             _ => on_device(state, request),
@@ -200,6 +238,7 @@ mod driver {
             Action::Message { text, .. } if text.as_str() == "@echo" => {
                 ReplyBody::Answer("one\ntwo".into())
             }
+            Action::Message { .. } if table.iter().any(|s| s.target == "switch") => ReplyBody::None,
             Action::Message { .. } => return refuse(Errno::EINVAL, "no target understands this"),
             _ => ReplyBody::None,
         };
@@ -244,26 +283,36 @@ mod driver {
         minor: u32,
         table: &[SegmentSpec],
     ) -> Result<Vec<SegmentSpec>, Failure> {
-        let name = &state.devices[&minor].name;
+        assert!(state.devices.contains_key(&minor));
         let mut resolved = Vec::new();
+        let mut end = 0;
         for (nr, segment) in table.iter().enumerate() {
             let wrong = |errno, why: &str| {
                 let (start, target) = (segment.start, &segment.target);
-                let place = format!("table: {name}: segment {nr} (sector {start})");
-                Failure::new(errno, format!("{place}: {target}: {why}"))
+                Failure::new(errno, format!("segment {nr} (sector {start}): {target}: {why}"))
             };
-            if targets(&segment.target).is_empty() {
-                return Err(wrong(Errno::EINVAL, "unknown target type"));
+            let words: Vec<&str> = segment.params.split_whitespace().collect();
+            let broken = match segment.target.as_str() {
+                target if targets(target).is_empty() => Some("unknown target type"),
+                _ if segment.start.0 != end => Some("gap in table"),
+                "linear" if words.len() != 2 => Some("expected: device offset"),
+                "linear" if segment.length.0 > DISK => Some("beyond the end of the device"),
+                "striped" if segment.length.0 % 2 != 0 => Some("not divisible"),
+                _ => None,
+            };
+            if let Some(why) = broken {
+                return Err(wrong(Errno::EINVAL, why));
             }
-            if segment.target == "linear" && segment.params.split_whitespace().count() != 2 {
-                return Err(wrong(Errno::EINVAL, "expected: device offset"));
-            }
-            let words = segment.params.split_whitespace().map(|word| match disk(state, word) {
+            end += segment.length.0;
+            let words = words.into_iter().map(|word| match disk(state, word) {
                 Some(devno) => Ok(devno),
                 None if word.starts_with('/') => Err(wrong(Errno::ENOENT, word)),
                 None => Ok(word.into()),
             });
-            let params = words.collect::<Result<Vec<_>, _>>()?.join(" ");
+            let mut params = words.collect::<Result<Vec<_>, _>>()?.join(" ");
+            if segment.target == "flakey" && params.split(' ').count() == 4 {
+                params.push_str(" 2 error_reads error_writes");
+            }
             resolved.push(SegmentSpec { params: params.into(), ..segment.clone() });
         }
         Ok(resolved)

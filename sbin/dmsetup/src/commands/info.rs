@@ -1,0 +1,64 @@
+//! info: the state of devices, in lines or in columns.
+
+use super::{Call, for_named_or_all};
+use crate::error::Fail;
+use crate::options::Opt;
+use crate::report::Report;
+use crate::session::{Session, Subject};
+use libdm::{Errno, Info};
+
+pub fn info(session: &mut Session<'_>, call: &Call<'_>, report: &mut Report) -> Result<(), Fail> {
+    for_named_or_all(session, call, |session, subject, call| one(session, subject, call, report))
+}
+
+fn one(
+    session: &mut Session<'_>,
+    subject: &Subject,
+    call: &Call<'_>,
+    report: &mut Report,
+) -> Result<(), Fail> {
+    let columns = session.has(Opt::Columns);
+    match session.info(subject) {
+        Err(Fail::Refused { failure, .. }) if failure.errno == Errno::ENOENT && !call.multiple => {
+            let out = if columns { &mut *session.err } else { &mut *session.out };
+            writeln!(out, "Device does not exist.")?;
+            Err(Fail::Because(String::new()))
+        }
+        Err(fail) => Err(fail),
+        Ok(info) if columns => report.add_device(session, &info),
+        Ok(info) => print_long(session, &info),
+    }
+}
+
+/// Prints the state of a device in lines.
+pub fn print_long(session: &mut Session<'_>, info: &Info) -> Result<(), Fail> {
+    let name = session.shown(&info.name);
+    let uuid = session.shown(&info.uuid);
+    let count_opens = !session.has(Opt::NoOpenCount);
+    let out = &mut *session.out;
+    let state = if info.suspended { "SUSPENDED" } else { "ACTIVE" };
+    let readonly = if info.readonly { " (READ-ONLY)" } else { "" };
+    let deferred = if info.deferred_remove { " (DEFERRED REMOVE)" } else { "" };
+    let tables = match (info.live_table, info.inactive_table) {
+        (true, true) => "LIVE & INACTIVE",
+        (true, false) => "LIVE",
+        (false, true) => "INACTIVE",
+        (false, false) => "None",
+    };
+    writeln!(out, "Name:              {name}")?;
+    writeln!(out, "State:             {state}{readonly}{deferred}")?;
+    // The driver reads nothing ahead; the line is there for those who count lines.
+    writeln!(out, "Read Ahead:        0")?;
+    writeln!(out, "Tables present:    {tables}")?;
+    if count_opens {
+        writeln!(out, "Open count:        {}", info.open_count)?;
+    }
+    writeln!(out, "Event number:      {}", info.event_nr)?;
+    writeln!(out, "Major, minor:      {}, {}", info.devno.major, info.devno.minor)?;
+    writeln!(out, "Number of targets: {}", info.target_count)?;
+    if !uuid.is_empty() {
+        writeln!(out, "UUID: {uuid}")?;
+    }
+    writeln!(out)?;
+    Ok(())
+}

@@ -1,0 +1,141 @@
+//! status, table: what a device's segments are and how they fare; also `ls --target` and `--exec`.
+
+use super::{Call, for_named_or_all, ls};
+use crate::concise::{self, Entry};
+use crate::error::Fail;
+use crate::options::Opt;
+use crate::report::Report;
+use crate::session::{Session, Subject};
+use libdm::{Errno, Info, Query, SegmentStatus};
+use std::process;
+use zeroize::Zeroize;
+
+pub fn status(session: &mut Session<'_>, call: &Call<'_>, _: &mut Report) -> Result<(), Fail> {
+    for_named_or_all(session, call, |session, subject, call| {
+        let query = session.query();
+        let answer = session.dm()?.status(&subject.device, query);
+        match answer {
+            Err(error) if error.errno() == Some(Errno::ENOENT) && !call.multiple => {
+                writeln!(session.err, "Device does not exist.")?;
+                Err(Fail::Because(String::new()))
+            }
+            Err(error) => Err(subject.refused(error)),
+            Ok(answer) => show(session, call, &answer.info, answer.segments),
+        }
+    })
+}
+
+pub fn table(session: &mut Session<'_>, call: &Call<'_>, _: &mut Report) -> Result<(), Fail> {
+    let mut concise = Vec::new();
+    for_named_or_all(session, call, |session, subject, call| {
+        let (info, segments) = table_of(session, subject)?;
+        if !session.has(Opt::Concise) {
+            return show(session, call, &info, segments);
+        }
+        if segments.iter().any(|segment| is_wanted(session, segment)) || segments.is_empty() {
+            concise.push(Entry {
+                name: session.shown(&info.name),
+                uuid: session.shown(&info.uuid),
+                minor: Some(info.devno.minor),
+                readonly: info.readonly,
+                table: segments.iter().map(line).collect(),
+            });
+        }
+        Ok(())
+    })?;
+    if !concise.is_empty() {
+        writeln!(session.out, "{}", concise::write(&concise))?;
+    }
+    Ok(())
+}
+
+fn table_of(
+    session: &mut Session<'_>,
+    subject: &Subject,
+) -> Result<(Info, Vec<SegmentStatus>), Fail> {
+    let query = Query { secure: true, ..session.query() };
+    let answer = session.dm()?.table(&subject.device, query);
+    let mut answer = answer.map_err(|error| subject.refused(error))?;
+    if !session.has(Opt::ShowKeys) {
+        answer.segments.iter_mut().for_each(hide_key);
+    }
+    Ok((answer.info, answer.segments))
+}
+
+fn is_wanted(session: &Session<'_>, segment: &SegmentStatus) -> bool {
+    session.options.text(Opt::Target).is_none_or(|target| segment.target == target)
+}
+
+fn line(segment: &SegmentStatus) -> String {
+    let SegmentStatus { start, length, target, params } = segment;
+    format!("{start} {length} {target} {params}")
+}
+
+fn show(
+    session: &mut Session<'_>,
+    call: &Call<'_>,
+    info: &Info,
+    mut segments: Vec<SegmentStatus>,
+) -> Result<(), Fail> {
+    let filtered = session.has(Opt::Target);
+    let empty = segments.is_empty();
+    segments.retain(|segment| is_wanted(session, segment));
+    if filtered && segments.is_empty() {
+        return Ok(());
+    }
+    if call.name == "ls" {
+        return listed(session, info);
+    }
+    let verbose = session.has(Opt::Verbose);
+    if verbose {
+        super::info::print_long(session, info)?;
+    }
+    let name = session.shown(&info.name);
+    let prefix = if call.multiple && !verbose { format!("{name}: ") } else { String::new() };
+    for segment in &segments {
+        writeln!(session.out, "{prefix}{}", line(segment))?;
+    }
+    // A device without table has one empty line.
+    if empty {
+        writeln!(session.out, "{prefix}")?;
+    }
+    if call.multiple && verbose {
+        writeln!(session.out)?;
+    }
+    Ok(())
+}
+
+/// A device that `ls --target` or `ls --exec` found.
+fn listed(session: &mut Session<'_>, info: &Info) -> Result<(), Fail> {
+    let Some(command) = session.options.text(Opt::Exec).map(String::from) else {
+        return ls::print_one(session, &info.name, info.devno);
+    };
+    session.out.flush()?;
+    let mut words = command.split_whitespace();
+    let program = words.next().ok_or_else(|| Fail::Because("No command to execute".into()))?;
+    let node = session.dev_dir.join("mapper").join(&info.name);
+    let status = process::Command::new(program).args(words).arg(node).status();
+    match status {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(Fail::Because(format!("{program}: {status}"))),
+        Err(error) => Err(Fail::Because(format!("{program}: {error}"))),
+    }
+}
+
+/// Writes zeros over keys. A key that is only named, with `:`, is none.
+fn hide_key(segment: &mut SegmentStatus) {
+    let zeros = |text: &str| "0".repeat(text.len());
+    let hidden = |(nr, word): (usize, &str)| match (segment.target.as_str(), nr) {
+        ("crypt", 1) if !word.starts_with(':') && word != "-" => zeros(word),
+        ("integrity", _) => match word.splitn(3, ':').collect::<Vec<_>>().as_slice() {
+            [option @ ("internal_hash" | "journal_crypt" | "journal_mac"), cipher, key] => {
+                format!("{option}:{cipher}:{}", zeros(key))
+            }
+            _ => word.into(),
+        },
+        _ => word.into(),
+    };
+    let words: Vec<String> = segment.params.split(' ').enumerate().map(hidden).collect();
+    segment.params.zeroize();
+    segment.params = words.join(" ");
+}

@@ -1,0 +1,78 @@
+//! What ends a command, and the one place where it is printed.
+
+use dm_protocol::Failure;
+use std::fmt;
+use std::io::{self, Write};
+
+/// Why a command failed.
+#[derive(Debug)]
+pub enum Fail {
+    /// All was said already.
+    Said,
+    /// The reason, before `Command failed.`
+    Because(String),
+    /// The driver refused.
+    Refused {
+        /// The name of the driver's command.
+        command: &'static str,
+        /// Which device: its name, its uuid, its number if that is known.
+        subject: String,
+        /// The name alone.
+        name: String,
+        /// Number and sentence.
+        failure: Failure,
+    },
+    /// Standard output is gone.
+    Output(io::Error),
+}
+
+impl Fail {
+    /// Prints the reason, and that the command failed.
+    pub fn print(&self, err: &mut dyn Write) -> io::Result<()> {
+        match self {
+            Self::Said => return Ok(()),
+            Self::Because(reason) if reason.is_empty() => {}
+            Self::Because(reason) => writeln!(err, "{reason}")?,
+            Self::Refused { command, subject, name, failure } => {
+                let Failure { errno, message } = failure;
+                writeln!(err, "device-mapper: {command} ioctl on {subject} failed: {errno}")?;
+                if !message.is_empty() {
+                    let what = if *command == "reload" { "table" } else { command };
+                    let name = Some(name).filter(|name| !name.is_empty());
+                    let name = name.map(|name| format!("{name}: ")).unwrap_or_default();
+                    writeln!(err, "device-mapper: {what}: {name}{message}")?;
+                }
+            }
+            Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
+            Self::Output(error) => writeln!(err, "Output failed: {error}")?,
+        }
+        writeln!(err, "Command failed.")
+    }
+}
+
+impl From<io::Error> for Fail {
+    fn from(error: io::Error) -> Self {
+        Self::Output(error)
+    }
+}
+
+impl From<fmt::Error> for Fail {
+    fn from(_: fmt::Error) -> Self {
+        Self::Because("formatting failed".into())
+    }
+}
+
+impl From<libdm::Error> for Fail {
+    /// For commands without a device.
+    fn from(error: libdm::Error) -> Self {
+        match error {
+            libdm::Error::Refused { command, failure } => Self::Refused {
+                command: command.name(),
+                subject: "  ".into(),
+                name: String::new(),
+                failure,
+            },
+            error => Self::Because(error.to_string()),
+        }
+    }
+}

@@ -9,13 +9,15 @@ pub mod cancel;
 pub mod cell;
 pub mod choice;
 pub mod context;
-mod ioctl;
+
 mod lock;
 mod running;
 mod seam;
+mod system;
 mod uring;
 
 pub use bounce::Bounce;
-pub(crate) use ioctl::block_discard;
 pub use running::Running;
+pub(crate) use system::block_discard;
+pub use system::inherited;
 pub(crate) use uring::Uring;

@@ -4,6 +4,8 @@
 //! to show and [`mapped`] sends requests to them; the front ends are built on these two.
 #![deny(unsafe_code)]
 
+pub mod concise;
+pub mod control;
 pub mod disk;
 pub mod errno;
 pub mod front;

@@ -1,0 +1,49 @@
+//! Telling whoever started us that we are ready.
+
+use crate::options::Options;
+use dm_host::kern::inherited;
+use std::env;
+use std::fs;
+use std::io::{self, Write};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::process;
+
+/// Says so in every way asked for.
+pub fn tell(options: &Options) -> Result<(), String> {
+    if let Some(path) = &options.pid_file {
+        let written = fs::write(path, format!("{}\n", process::id()));
+        written.map_err(|error| format!("{}: {error}", path.display()))?;
+    }
+    if let Some(number) = options.ready_fd {
+        let mut ready = inherited(number).map_err(|error| format!("--ready-fd: {error}"))?;
+        // Whoever waited may have gone; that is no reason to stop.
+        let _ = ready.write_all(b"\n");
+    }
+    notify("READY=1\n");
+    Ok(())
+}
+
+/// Says that we are about to go.
+pub fn stopping(options: &Options) {
+    notify("STOPPING=1\n");
+    if let Some(path) = &options.pid_file {
+        let _ = fs::remove_file(path);
+    }
+}
+
+/// To the socket of sd_notify(3), if there is one.
+fn notify(state: &str) {
+    let Some(path) = env::var_os("NOTIFY_SOCKET") else { return };
+    let send = || -> io::Result<()> {
+        let address = match path.as_bytes().strip_prefix(b"@") {
+            Some(name) => SocketAddr::from_abstract_name(name)?,
+            None => SocketAddr::from_pathname(&path)?,
+        };
+        UnixDatagram::unbound()?.send_to_addr(state.as_bytes(), &address).map(drop)
+    };
+    if let Err(error) = send() {
+        log::warn!("NOTIFY_SOCKET: {error}");
+    }
+}

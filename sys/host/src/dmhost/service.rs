@@ -1,0 +1,100 @@
+//! From the claim to a directory to the last flush.
+
+use crate::options::Options;
+use crate::place::Place;
+use crate::{daemon, ready};
+use dm::driver::Driver;
+use dm::targets::TARGETS;
+use dm_host::control::{Control, Limits};
+use dm_host::front::Registry;
+use dm_host::{concise, paths};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use std::fs;
+use std::path::Path;
+use std::process;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+
+/// Serves until it is told to stop.
+pub fn run(options: &Options) -> Result<(), String> {
+    if let Some(dir) = &options.dev_dir {
+        paths::set_dev_dir(dir.clone());
+    }
+    let dev_dir = paths::dev_dir();
+    let place = Place::claim(&dev_dir)?;
+    let stop = stop_signals()?;
+    let devices = devices(options)?;
+    let listener = place.listen(options)?;
+    let (driver, registry) = (Driver::attach(TARGETS), Registry::current());
+    let served = serve(options, &driver, &registry, &devices, || {
+        Control::start(listener, &driver, &registry, Limits::default())
+            .map_err(|error| format!("control: {error}"))
+    });
+    let served = served.map(|serving| {
+        log::info!("ready in {}", dev_dir.display());
+        // An error means that no signal can come any more.
+        let _ = stop.recv();
+        ready::stopping(options);
+        drop(serving);
+    });
+    driver.shutdown();
+    place.leave();
+    served
+}
+
+/// What runs while we serve, in the order in which it ends.
+struct Serving {
+    _control: Control,
+}
+
+fn serve(
+    options: &Options,
+    driver: &Arc<Driver>,
+    registry: &Arc<Registry>,
+    devices: &[concise::DeviceLine],
+    control: impl FnOnce() -> Result<Control, String>,
+) -> Result<Serving, String> {
+    let _ = registry;
+    concise::create(driver, devices).map_err(|error| match &options.table_file {
+        Some(path) => format!("{}, {error}", path.display()),
+        None => format!("--concise, {error}"),
+    })?;
+    let control = control()?;
+    ready::tell(options)?;
+    if daemon::is_background() {
+        daemon::detach()?;
+    }
+    Ok(Serving { _control: control })
+}
+
+/// The devices to make first.
+fn devices(options: &Options) -> Result<Vec<concise::DeviceLine>, String> {
+    let read = |path: &Path| {
+        fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))
+    };
+    let (name, text) = match (&options.table_file, &options.concise) {
+        (Some(path), _) => (path.display().to_string(), read(path)?),
+        (None, Some(text)) => ("--concise".to_owned(), text.clone()),
+        (None, None) => return Ok(Vec::new()),
+    };
+    concise::parse(&text).map_err(|error| format!("{name}, {error}"))
+}
+
+/// Says when it is time to stop; whoever says so twice does not wait for the rest.
+fn stop_signals() -> Result<Receiver<()>, String> {
+    let wrong = |error: std::io::Error| format!("signals: {error}");
+    let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(wrong)?;
+    let (sender, receiver) = channel();
+    let watch = move || {
+        for (before, signal) in signals.forever().enumerate() {
+            if before > 0 || sender.send(()).is_err() {
+                log::warn!("stopped at once by signal {signal}");
+                process::exit(1);
+            }
+        }
+    };
+    thread::Builder::new().name("signals".into()).spawn(watch).map_err(wrong)?;
+    Ok(receiver)
+}

@@ -284,7 +284,7 @@ impl<'a> Drawing<'a> {
         // In compact form the first child continues the line of its parent.
         let mut fresh = self.style.compact && !self.children(top).is_empty();
         if !fresh {
-            self.line(&line);
+            self.line_of(top, &line);
             line.clear();
         }
         while let Some(level) = levels.last_mut() {
@@ -303,7 +303,7 @@ impl<'a> Drawing<'a> {
             let children = self.children(at);
             fresh = self.style.compact && !children.is_empty();
             if !fresh {
-                self.line(&line);
+                self.line_of(at, &line);
                 line.clear();
             }
             levels.push(Level { children: children.iter(), column });
@@ -361,6 +361,15 @@ impl<'a> Drawing<'a> {
         }
         if !attributes.is_empty() {
             line.push_str(&format!(" [{}]", attributes.join(", ")));
+        }
+    }
+
+    /// Writes the line of a node, unless nothing is to be said of it.
+    fn line_of(&mut self, at: usize, line: &str) {
+        let style = self.style;
+        let nameless = self.graph.nodes.get(at).is_none_or(|node| node.name.is_empty());
+        if style.compact || style.device || style.block_name || !nameless {
+            self.line(line);
         }
     }
 

@@ -1,0 +1,87 @@
+//! Power cuts: what a disk with a cache may hold when the power goes.
+
+use crate::random::Random;
+use dm_protocol::SECTOR_SIZE;
+
+/// Everything that was written to a disk since recording began.
+#[derive(Clone, Debug)]
+pub struct Log {
+    start: Vec<u8>,
+    entries: Vec<Entry>,
+}
+
+#[derive(Clone, Debug)]
+struct Entry {
+    sector: u64,
+    bytes: Vec<u8>,
+    fua: bool,
+    /// How many entries were there before a flush that has completed was submitted.
+    flushed: Option<usize>,
+}
+
+impl Log {
+    pub(crate) const fn new(start: Vec<u8>) -> Self {
+        Self { start, entries: Vec::new() }
+    }
+
+    pub(crate) fn write(&mut self, sector: u64, bytes: &[u8], fua: bool) {
+        self.entries.push(Entry { sector, bytes: bytes.to_vec(), fua, flushed: None });
+    }
+
+    pub(crate) fn flush(&mut self, submitted: usize) {
+        let flushed = Some(submitted);
+        self.entries.push(Entry { sector: 0, bytes: Vec::new(), fua: false, flushed });
+    }
+
+    /// How many entries there are: the power may go before and after each.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// True if nothing was written.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// What the disk may hold when the power goes after `done` entries: all that was flushed
+    /// or written through, and of the rest some, torn between sectors and in any order.
+    #[must_use]
+    pub fn image(&self, done: usize, random: &mut Random) -> Vec<u8> {
+        let entries = &self.entries[..done];
+        let durable = entries.iter().filter_map(|entry| entry.flushed).max().unwrap_or(0);
+        let mut image = self.start.clone();
+        let mut newest = vec![0_usize; image.len() / SECTOR_SIZE as usize];
+        let mut sectors: Vec<(usize, usize)> = Vec::new();
+        for (nr, entry) in entries.iter().enumerate() {
+            let count = entry.bytes.len() / SECTOR_SIZE as usize;
+            for within in 0..count {
+                let kept = nr < durable || entry.fua;
+                if kept || random.one_in(2) {
+                    sectors.push((nr, within));
+                }
+                if kept {
+                    newest[entry.sector as usize + within] = nr;
+                }
+            }
+        }
+        // Caches write back in any order, but never an old version over a durable newer one.
+        for at in (1..sectors.len()).rev() {
+            sectors.swap(at, random.below(at as u64 + 1) as usize);
+        }
+        let mut put = vec![0_usize; newest.len()];
+        for (nr, within) in sectors {
+            let entry = &entries[nr];
+            let sector = entry.sector as usize + within;
+            // One sector's versions reach the disk in their order.
+            if nr < newest[sector] || nr < put[sector] {
+                continue;
+            }
+            put[sector] = nr;
+            let size = SECTOR_SIZE as usize;
+            image[sector * size..][..size].copy_from_slice(&entry.bytes[within * size..][..size]);
+        }
+        image
+    }
+}

@@ -93,8 +93,8 @@ struct Leaving<'a> {
     segment: &'a Segment,
     /// Where on the device.
     at: Sector,
-    /// Where on the segment.
-    local: Sector,
+    /// What the segment was asked.
+    range: Range,
     /// Where issuing goes on afterwards.
     next: (u64, u32),
 }
@@ -119,15 +119,15 @@ fn step(io: &IoRef) -> Next {
         _ if spread > 1 => (at.saturating_add(whole.0), 0),
         _ => (at.saturating_add(count.0.clamp(1, whole.0)), 0),
     };
-    let leaving = |count| Leaving { segment, at: Sector(at), local, next: moved(count) };
     let range = Range { op: request.op, at: local, count: whole, piece };
+    let leaving = |count| Leaving { segment, at: Sector(at), range, next: moved(count) };
     match segment.target.map(range) {
         Mapping::To { lower, sector, count } => {
             send(io, &leaving(count), count, Some((lower, sector)))
         }
         Mapping::Keep { count } => send(io, &leaving(count), count, None),
         Mapping::Zeroes { count } => {
-            let count = Sectors(count.0.min(whole.0));
+            let count = Sectors(count.0.clamp(1, whole.0));
             if request.op == Op::Read {
                 io.zero(Sector(at).since(request.sector), count);
             }
@@ -151,15 +151,15 @@ fn send(io: &IoRef, leaving: &Leaving<'_>, count: Sectors, to: Option<(&Lower, S
     let Some(room) = Room::find(io) else { return Next::Wait };
     let request = io.request();
     let (next, number) = leaving.next;
-    // A piece never reaches beyond what the request still has to do there.
-    let whole = request.count.less(leaving.at.since(request.sector));
-    let count = Sectors(count.0.clamp(1, whole.0.max(1)));
+    // Whatever a target says, a piece ends with its segment and with the request.
+    let count = Sectors(count.0.clamp(1, leaving.range.count.0.max(1)));
     io.advance(next, number);
     let piece = Piece { op: request.op, fua: request.fua, at: leaving.at, count };
     let mut child = Child::new(room, io.another(), piece);
     let target = &leaving.segment.target;
     if to.is_none() || target.watches() {
-        child.give(leaving.segment, leaving.local, to.is_none());
+        let Range { at, piece, .. } = leaving.range;
+        child.give(leaving.segment, (at, piece), to.is_none());
     }
     match to {
         Some((lower, sector)) => lower.submit(child, sector),
@@ -183,7 +183,7 @@ fn flush_step(io: &IoRef) -> Next {
         FlushStep::Lower(lower) => lower.submit(child, Sector(0)),
         FlushStep::Segment(nr) => match table.segments().get(*nr) {
             Some(segment) => {
-                child.give(segment, Sector(0), true);
+                child.give(segment, (Sector(0), 0), true);
                 segment.target.keep(Part::new(child));
             }
             None => end_child(child, Some(Errno::EIO)),
@@ -220,7 +220,7 @@ pub(crate) fn child_done(child: Child, errno: Option<Errno>) {
             target.done(Part::new(child), errno.map_or(Ok(()), Err));
         }
         (Some(target), Some(errno)) => {
-            target.failed(child.op(), child.sector(), errno);
+            target.failed(child.range(), errno);
             end_child(child, Some(errno));
         }
         _ => end_child(child, errno),

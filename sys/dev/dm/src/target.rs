@@ -130,8 +130,9 @@ pub trait Target: Send + Sync {
         false
     }
 
-    /// A transfer that `map` sent below failed; `at` is its first sector on the segment.
-    fn failed(&self, _op: Op, _at: Sector, _errno: Errno) {}
+    /// A transfer that `map` sent below failed. `range` begins where `map` was asked, and is
+    /// as long as what it sent.
+    fn failed(&self, _range: Range, _errno: Errno) {}
 
     /// Takes over what `map` said it would.
     fn keep(&self, part: Part) {

@@ -6,7 +6,7 @@ use super::disk::{Disk, Op, Transfer};
 use super::raw::{self, CellKind};
 use super::wait::Waiter;
 use crate::table::Segment;
-use crate::target::Target;
+use crate::target::{Range, Target};
 use core::mem;
 use core::ptr::{self, NonNull};
 use dm_protocol::{Errno, Sector, Sectors};
@@ -20,6 +20,7 @@ pub struct ChildCell {
     target: Option<NonNull<dyn Target>>,
     kept: bool,
     at: Sector,
+    piece: u32,
     cookie: u64,
     data: *mut u8,
     buffer: Option<Buffer>,
@@ -43,6 +44,7 @@ impl ChildCell {
             target: None,
             kept: false,
             at: piece.at,
+            piece: 0,
             cookie: 0,
             data,
             buffer: None,
@@ -185,8 +187,9 @@ impl Child {
     }
 
     /// Lets the target of a segment see the child when it is back: always if it keeps it, else
-    /// on errors. `at` is where on the segment. A segment of another table is ignored.
-    pub(crate) fn give(&mut self, segment: &Segment, at: Sector, kept: bool) {
+    /// on errors. `at` on the segment and `piece` are what its mapping was asked for. A
+    /// segment of another table is ignored.
+    pub(crate) fn give(&mut self, segment: &Segment, (at, piece): (Sector, u32), kept: bool) {
         let own = self.io().and_then(IoRef::table).map(|table| table.segments().as_ptr_range());
         if !own.is_some_and(|own| own.contains(&ptr::from_ref(segment))) {
             return;
@@ -197,6 +200,14 @@ impl Child {
         cell.target = NonNull::new(target.cast_mut());
         cell.kept = kept;
         cell.at = at;
+        cell.piece = piece;
+    }
+
+    /// The range of the segment that it is for.
+    pub(crate) fn range(&self) -> Range {
+        let cell = self.cell();
+        let (op, count) = (cell.transfer.op, cell.transfer.count);
+        Range { op, at: cell.at, count, piece: cell.piece }
     }
 
     /// The target that wants to see the child when it comes back from below. `io` is the

@@ -161,8 +161,15 @@ impl Target for Striped {
     }
 
     /// A leg with an error shows as dead; the first one is an event.
-    fn failed(&self, _op: Op, at: Sector, _errno: Errno) {
-        let leg = self.place(at.0).leg as usize;
+    fn failed(&self, range: Range, errno: Errno) {
+        // A device that cannot do this is not broken.
+        if errno == Errno::EOPNOTSUPP {
+            return;
+        }
+        let leg = match self.spread(range.op) {
+            1 => self.place(range.at.0).leg as usize,
+            _ => range.piece as usize,
+        };
         if self.legs.get(leg).is_some_and(|leg| leg.errors.fetch_add(1, Ordering::Relaxed) == 0) {
             self.event.raise();
         }

@@ -191,7 +191,8 @@ mod tests {
 
     #[test]
     fn devices_are_read_from_lines_and_semicolons() {
-        let text = "# two and one\n\n a,,,,0 8 zero\nb,u\\,1,3,ro,0 8 linear /a\\;b\\\\c 0, 8 8 error;c,,,rw,0 1 zero\n";
+        let text = "# two and one\n\n a,,,,0 8 zero\n\
+                    b,u\\,1,3,ro,0 8 linear /a\\;b\\\\c 0, 8 8 error;c,,,rw,0 1 zero\n";
         let devices = parse(text).unwrap();
         let [a, b, c] = devices.as_slice() else { panic!("{devices:?}") };
         assert_eq!((&*a.name, a.line, a.readonly, a.minor), ("a", 3, false, None));

@@ -1,5 +1,6 @@
 //! Disks below the driver: image files, block devices, memory, and disks that fail on purpose.
 
+pub mod fault;
 pub(crate) mod file;
 pub mod memory;
 mod null;

@@ -1,33 +1,13 @@
 //! Requests through the real driver to disks in memory.
-#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
-use dm::command::Caller;
-use dm::driver::Driver;
+mod setup;
+
 use dm::kern::disk::Op;
-use dm::targets::TARGETS;
 use dm_host::front::Registry;
 use dm_host::mapped::{Ask, Finish, Io, Mapped};
-use dm_protocol::{Action, DeviceName, Errno, Reply, Request, Sector, Sectors, SegmentSpec};
-use std::sync::Arc;
+use dm_protocol::{Errno, Sector, Sectors, SegmentSpec};
+use setup::Setup;
 use std::sync::mpsc::{Sender, channel};
-
-fn run(driver: &Arc<Driver>, name: &str, action: Action) -> Reply {
-    let mut request = Request::new(action);
-    request.device.name = Some(name.to_owned());
-    let mut dict = request.encode();
-    driver.command(&Caller { privileged: true, client: 0 }, &mut dict);
-    let reply = Reply::decode(&dict).unwrap();
-    assert_eq!(reply.failure, None, "{name}");
-    reply
-}
-
-fn device(driver: &Arc<Driver>, name: &str, table: Vec<SegmentSpec>) -> u32 {
-    let create = Action::Create { name: DeviceName::new(name).unwrap(), uuid: None, minor: None };
-    let minor = run(driver, name, create).minor;
-    run(driver, name, Action::Reload { table, dry_run: false });
-    run(driver, name, Action::Resume);
-    minor
-}
 
 struct Tell(Sender<Result<(), Errno>>);
 
@@ -39,17 +19,16 @@ impl Finish for Tell {
 
 #[test]
 fn what_is_written_to_a_mapped_device_is_read_back_from_the_disk_below() {
-    let _registry = Registry::new().enter();
-    let driver = Driver::attach(TARGETS);
+    let setup = Setup::new();
     let disk = "mem:mapped-below:64";
     let table = vec![
         SegmentSpec::new(0, 8, "linear", &format!("{disk} 16")),
         SegmentSpec::new(8, 8, "linear", &format!("{disk} 0")),
     ];
-    let minor = device(&driver, "mapped-a", table);
+    let minor = setup.device("mapped-a", table);
     let shown = Registry::current().by_name("mapped-a").unwrap();
     assert_eq!((shown.minor, shown.size), (minor, Sectors(16)));
-    let mapped = Mapped::open(&driver, minor, true).unwrap();
+    let mapped = Mapped::open(&setup.driver, minor, true).unwrap();
     let data: Vec<u8> = (0..16 * 512).map(|n| (n / 512) as u8 + 1).collect();
     mapped.write(Sector(0), &data, true).unwrap();
     mapped.flush().unwrap();
@@ -57,9 +36,7 @@ fn what_is_written_to_a_mapped_device_is_read_back_from_the_disk_below() {
     mapped.read(Sector(0), &mut back).unwrap();
     assert_eq!(back, data);
 
-    let whole = vec![SegmentSpec::new(0, 64, "linear", &format!("{disk} 0"))];
-    let below = device(&driver, "mapped-b", whole);
-    let below = Mapped::open(&driver, below, false).unwrap();
+    let below = setup.linear("mapped-b", disk, 64);
     let mut back = vec![0; 64 * 512];
     below.read(Sector(0), &mut back).unwrap();
     assert_eq!(back[..8 * 512], data[8 * 512..]);
@@ -74,11 +51,10 @@ fn what_is_written_to_a_mapped_device_is_read_back_from_the_disk_below() {
 
 #[test]
 fn a_request_with_a_callback_is_sent_and_its_buffer_checked() {
-    let _registry = Registry::new().enter();
-    let driver = Driver::attach(TARGETS);
+    let setup = Setup::new();
     let table = vec![SegmentSpec::new(0, 64, "linear", "mem:mapped-again:64 0")];
-    let minor = device(&driver, "mapped-c", table);
-    let mapped = Mapped::open(&driver, minor, true).unwrap();
+    let minor = setup.device("mapped-c", table);
+    let mapped = Mapped::open(&setup.driver, minor, true).unwrap();
     let (sender, receiver) = channel();
     let mut io = Io::new(Tell(sender.clone()));
     io.reserve(Sectors(8)).unwrap();

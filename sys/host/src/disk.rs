@@ -9,7 +9,7 @@ mod pool;
 mod system;
 
 pub use file::Engine;
-pub use open::{forget, open, register};
+pub use open::{forget, open, open_with, register};
 
 use crate::kern::Running;
 use dm_protocol::{DevNo, Sectors};

@@ -13,7 +13,7 @@ struct Tell(Sender<Result<(), Errno>>);
 
 impl Finish for Tell {
     fn finish(io: Box<Io<Self>>, result: Result<(), Errno>) {
-        io.own.0.send(result).unwrap();
+        io.own.0.send(result).expect("somebody waits");
     }
 }
 

@@ -35,7 +35,7 @@ pub enum Engine {
 
 impl Engine {
     /// The best one, unless `$DM_HOST_ENGINE` is `threads`.
-    fn preferred() -> Self {
+    pub(super) fn preferred() -> Self {
         match env::var("DM_HOST_ENGINE").as_deref() {
             Ok("threads") => Self::Threads,
             _ if Uring::process().is_some() => Self::Uring,
@@ -77,11 +77,7 @@ fn pool() -> Result<&'static Pool, Failure> {
 
 impl FileDisk {
     /// Opens a file that was looked at already.
-    pub fn open(path: &str, write: bool, identity: [u64; 2]) -> Result<Arc<Self>, Failure> {
-        Self::open_with(path, write, identity, Engine::preferred())
-    }
-
-    pub(super) fn open_with(
+    pub fn open(
         path: &str,
         write: bool,
         identity: [u64; 2],
@@ -148,13 +144,12 @@ impl FileDisk {
         system::size(&self.file).is_ok_and(|bytes| Sectors::from_bytes(bytes) != self.size)
     }
 
-    /// Runs a transfer to its end, waiting for it.
-    pub fn run(&self, mut running: Running) {
-        let result = self.transfer(&mut running);
-        running.finish(result.map_err(errno::from_system));
+    /// Does what a transfer asks for, waiting for it; it is for the caller to finish.
+    pub fn transfer(&self, running: &mut Running) -> Result<(), Errno> {
+        self.try_transfer(running).map_err(errno::from_system)
     }
 
-    fn transfer(&self, running: &mut Running) -> rustix::io::Result<()> {
+    fn try_transfer(&self, running: &mut Running) -> rustix::io::Result<()> {
         let (offset, length) = (running.offset(), running.length());
         match running.op() {
             Op::Read | Op::Write => {
@@ -281,11 +276,8 @@ impl FileDisk {
     }
 
     /// Runs a transfer in a thread that may wait.
-    pub fn later(&self, running: Running) {
-        match self.own.upgrade() {
-            Some(own) => self.pool.submit(own, running),
-            None => running.finish(Err(Errno::EIO)),
-        }
+    pub fn later(own: Arc<Self>, running: Running) {
+        own.pool.submit(own, running);
     }
 }
 
@@ -309,7 +301,8 @@ impl Backend for FileDisk {
 
     fn submit(&self, mut running: Running) {
         if self.in_memory {
-            return self.run(running);
+            let result = self.transfer(&mut running);
+            return running.finish(result);
         }
         if running.op() == Op::Read && self.read_now.load(Ordering::Relaxed) {
             match self.read_cached(running) {
@@ -317,12 +310,11 @@ impl Backend for FileDisk {
                 None => return,
             }
         }
+        let Some(own) = self.own.upgrade() else { return running.finish(Err(Errno::EIO)) };
         let ring = Uring::process().filter(|_| self.engine == Engine::Uring);
-        if self.queueable(&mut running)
-            && let (Some(ring), Some(own)) = (ring, self.own.upgrade())
-        {
-            return ring.submit(own, running);
+        match ring.filter(|_| self.queueable(&mut running)) {
+            Some(ring) => ring.submit(own, running),
+            None => Self::later(own, running),
         }
-        self.later(running);
     }
 }

@@ -1,6 +1,6 @@
 //! From a path or name to an open disk.
 
-use super::file::{self, FileDisk};
+use super::file::{self, Engine, FileDisk};
 use super::memory::MemoryDisk;
 use super::null::NullDisk;
 use super::{Backend, Space};
@@ -46,9 +46,17 @@ pub fn open(spec: &str, write: bool) -> Result<Arc<dyn Backend>, Failure> {
         return Ok(Arc::new(NullDisk::new(spec, Sectors(sectors))));
     }
     match spec.parse::<DevNo>() {
-        Ok(devno) => open_path(&device_path(devno)?, write),
-        Err(_) => open_path(spec, write),
+        Ok(devno) => open_path(&device_path(devno)?, write, None),
+        Err(_) => open_path(spec, write, None),
     }
+}
+
+/// Opens a path for one engine, whatever `$DM_HOST_ENGINE` says. Not shared with other openers.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_with(path: &str, write: bool, engine: Engine) -> Result<Arc<dyn Backend>, Failure> {
+    open_path(path, write, Some(engine))
 }
 
 fn no_such(spec: &str) -> Failure {
@@ -91,7 +99,7 @@ type Key = ([u64; 2], bool);
 
 static OPEN: Mutex<Option<HashMap<Key, Weak<FileDisk>>>> = Mutex::new(None);
 
-fn open_path(path: &str, write: bool) -> Result<Arc<dyn Backend>, Failure> {
+fn open_path(path: &str, write: bool, engine: Option<Engine>) -> Result<Arc<dyn Backend>, Failure> {
     if let Some(name) = paths::mapped_name(path) {
         let message = format!("{path}: there is no mapped device \"{name}\"");
         return Err(Failure::new(Errno::ENXIO, message));
@@ -111,6 +119,9 @@ fn open_path(path: &str, write: bool) -> Result<Arc<dyn Backend>, Failure> {
         let what = if kind.is_dir() { "a directory" } else { "neither a file nor a block device" };
         return Err(Failure::new(Errno::ENOTBLK, format!("{path}: {what}")));
     };
+    if let Some(engine) = engine {
+        return Ok(FileDisk::open(path, write, identity, engine)?);
+    }
     // Held while opening, so that nobody opens the same file a second time.
     let mut open = hold(&OPEN);
     let open = open.get_or_insert_default();
@@ -119,7 +130,7 @@ fn open_path(path: &str, write: bool) -> Result<Arc<dyn Backend>, Failure> {
     {
         return Ok(disk);
     }
-    let disk = FileDisk::open(path, write, identity)?;
+    let disk = FileDisk::open(path, write, identity, Engine::preferred())?;
     open.retain(|_, disk| disk.strong_count() != 0);
     open.insert((identity, write), Arc::downgrade(&disk));
     Ok(disk)

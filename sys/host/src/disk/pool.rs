@@ -48,8 +48,11 @@ impl Pool {
 impl Shared {
     fn run(&self) {
         loop {
-            let (disk, running) = self.next();
-            disk.run(running);
+            let (disk, mut running) = self.next();
+            let result = disk.transfer(&mut running);
+            // The end of the last transfer may be the end of the disk, which is closed then.
+            drop(disk);
+            running.finish(result);
         }
     }
 

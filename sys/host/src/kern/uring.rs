@@ -108,12 +108,12 @@ impl Uring {
     /// The kernel is done with a piece: `result` is its bytes, or a negative error number.
     fn ended(&self, disk: Arc<FileDisk>, mut running: Running, result: i32) {
         match usize::try_from(result) {
-            Ok(_) if running.op() == Op::Flush => running.finish(Ok(())),
-            Ok(0) => running.finish(Err(Errno::EIO)),
+            Ok(_) if running.op() == Op::Flush => finish(disk, running, Ok(())),
+            Ok(0) => finish(disk, running, Err(Errno::EIO)),
             Ok(bytes) => {
                 running.advance(bytes);
                 match running.length() {
-                    0 => running.finish(Ok(())),
+                    0 => finish(disk, running, Ok(())),
                     _ => self.submit(disk, running),
                 }
             }
@@ -122,12 +122,18 @@ impl Uring {
                 match errno::from_io(&error) {
                     Errno::EINTR | Errno::EAGAIN => self.submit(disk, running),
                     // A file system that does not know the flags; a thread finds another way.
-                    Errno::EOPNOTSUPP | Errno::EINVAL => disk.later(running),
-                    errno => running.finish(Err(errno)),
+                    Errno::EOPNOTSUPP | Errno::EINVAL => FileDisk::later(disk, running),
+                    errno => finish(disk, running, Err(errno)),
                 }
             }
         }
     }
+}
+
+/// The end of the last transfer may be the end of the disk, which is closed then.
+fn finish(disk: Arc<FileDisk>, running: Running, result: Result<(), Errno>) {
+    drop(disk);
+    running.finish(result);
 }
 
 fn entry(disk: &FileDisk, running: &mut Running) -> Option<Entry> {

@@ -35,12 +35,13 @@ impl Fail {
             Self::Because(reason) => writeln!(err, "{reason}")?,
             Self::Refused { command, subject, name, failure } => {
                 let Failure { errno, message } = failure;
+                // The one name that LVM2 writes in another way than the driver.
+                let command = if *command == "target_version" { "target-version" } else { command };
                 writeln!(err, "device-mapper: {command} ioctl on {subject} failed: {errno}")?;
-                if !message.is_empty() {
-                    let what = if *command == "reload" { "table" } else { command };
-                    let name = Some(name).filter(|name| !name.is_empty());
-                    let name = name.map(|name| format!("{name}: ")).unwrap_or_default();
-                    writeln!(err, "device-mapper: {what}: {name}{message}")?;
+                if command == "reload" && !message.is_empty() {
+                    writeln!(err, "device-mapper: table: {name}: {message}")?;
+                } else if !message.is_empty() {
+                    writeln!(err, "device-mapper: {command}: {message}")?;
                 }
             }
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),

@@ -180,6 +180,67 @@ cmd_check() { ## format, lints, licences, the rules of the tree, manuals, script
 }
 
 
+# cargo_for TARGET ARG...: cargo with a standard library for TARGET: an installed one, or one
+# built from the sources that come with rustup or with Debian's rustc-web.
+cargo_for() {
+	target=$1
+	shift
+	sources=lib/rustlib/src/rust/library/Cargo.lock
+	if [ -d "$(rustc --print sysroot)/lib/rustlib/$target" ]; then
+		cargo "$@" --target "$target"
+	elif [ -e "$(rustc --print sysroot)/$sources" ]; then
+		RUSTC_BOOTSTRAP=1 cargo "$@" -Zbuild-std --target "$target"
+	else
+		packages rustc-web cargo-web rust-web-src
+		[ -e "/usr/$sources" ] || die "no standard library for $target: rustup target add $target"
+		RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1 /usr/bin/cargo "$@" -Zbuild-std --target "$target"
+	fi
+}
+
+# zig brings NetBSD's headers and the symbols of its libraries; 0.15.2 those of NetBSD 10.1.
+netbsd_linker() {
+	[ -e "$out/zig/ziglang" ] || {
+		say "installing ziglang 0.15.2 with pip"
+		python3 -m pip --version >/dev/null 2>&1 || packages python3-pip
+		python3 -m pip install -qq --target "$out/zig" ziglang==0.15.2
+	}
+	printf '#!/bin/sh\nPYTHONPATH=%s exec python3 -m ziglang cc -target x86_64-netbsd.10.1 "$@"\n' \
+		"$out/zig" >"$out/netbsd-cc"
+	chmod +x "$out/netbsd-cc"
+}
+
+cmd_cross() { ## dmsetup and libdm for NetBSD 10/amd64, into target/x86_64-unknown-netbsd/release
+	netbsd_linker
+	CARGO_TARGET_X86_64_UNKNOWN_NETBSD_LINKER=$out/netbsd-cc \
+		cargo_for x86_64-unknown-netbsd build --release --package libdm --package dmsetup
+	readelf -n target/x86_64-unknown-netbsd/release/dmsetup | grep 'IDENT' ||
+		die "dmsetup carries no note of NetBSD"
+}
+
+# put MODE FILE PLACE: installs one file below DESTDIR and PREFIX.
+put() {
+	install -d "$DESTDIR$PREFIX/${3%/*}"
+	install -m "$1" "$2" "$DESTDIR$PREFIX/$3"
+}
+
+cmd_install() { ## programs, manuals, completions: install [DESTDIR=dir] [PREFIX=/usr/local]
+	DESTDIR='' PREFIX=/usr/local
+	for setting in "$@"; do
+		case $setting in
+		DESTDIR=*) DESTDIR=${setting#*=} ;;
+		PREFIX=*) PREFIX=${setting#*=} ;;
+		*) die "install takes DESTDIR= and PREFIX=, not $setting" ;;
+		esac
+	done
+	cargo build --release --quiet --package dmsetup --package dm-host
+	for program in dmsetup dmhost; do put 755 "target/release/$program" "sbin/$program"; done
+	for manual in share/man/man*/*.[1-9]; do put 644 "$manual" "$manual"; done
+	completions=sbin/dmsetup/completions
+	put 644 "$completions/dmsetup.bash" share/bash-completion/completions/dmsetup
+	put 644 "$completions/dmsetup.fish" share/fish/vendor_completions.d/dmsetup.fish
+	put 644 "$completions/_dmsetup" share/zsh/site-functions/_dmsetup
+}
+
 # Coverage counters and comparisons are what libFuzzer steers by.
 fuzz_flags() {
 	printf ' %s' --cfg fuzzing -Zsanitizer=address -Ccodegen-units=1 -Cpasses=sancov-module

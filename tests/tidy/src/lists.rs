@@ -96,6 +96,7 @@ pub fn commands(tree: &Tree) -> Vec<Finding> {
 /// The rows of `commands! { "name" ... }`: each begins a line, indented once.
 fn command_names(text: &str) -> Vec<&str> {
     let rows = text.split("commands! {").nth(1).unwrap_or("").lines();
+    let rows = rows.take_while(|line| *line != "}");
     rows.filter_map(|line| line.strip_prefix("    \"")?.split('"').next()).collect()
 }
 

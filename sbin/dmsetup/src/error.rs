@@ -1,6 +1,6 @@
 //! What ends a command, and the one place where it is printed.
 
-use dm_protocol::Failure;
+use dm_protocol::{Errno, Failure};
 use std::fmt;
 use std::io::{self, Write};
 
@@ -29,8 +29,18 @@ pub enum Fail {
 impl Fail {
     /// Prints the reason, and that the command failed.
     pub fn print(&self, err: &mut dyn Write) -> io::Result<()> {
+        self.print_reason(err)?;
         match self {
-            Self::Said => return Ok(()),
+            Self::Said => Ok(()),
+            Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            _ => writeln!(err, "Command failed."),
+        }
+    }
+
+    /// Prints the reason alone.
+    pub fn print_reason(&self, err: &mut dyn Write) -> io::Result<()> {
+        match self {
+            Self::Said => {}
             Self::Because(reason) if reason.is_empty() => {}
             Self::Because(reason) => writeln!(err, "{reason}")?,
             Self::Refused { command, subject, name, failure } => {
@@ -44,10 +54,15 @@ impl Fail {
                     writeln!(err, "device-mapper: {command}: {message}")?;
                 }
             }
-            Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
+            Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
             Self::Output(error) => writeln!(err, "Output failed: {error}")?,
         }
-        writeln!(err, "Command failed.")
+        Ok(())
+    }
+
+    /// True when the driver does not know the device.
+    pub fn is_missing(&self) -> bool {
+        matches!(self, Self::Refused { failure, .. } if failure.errno == Errno::ENOENT)
     }
 }
 

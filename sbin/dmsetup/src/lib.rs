@@ -104,5 +104,13 @@ fn dispatch(session: &mut Session<'_>, words: &[String]) -> Result<(), Fail> {
         usage::print(&mut *session.err)?;
         return Err(Fail::Said);
     }
-    commands::run(session, command, words)
+    match commands::run(session, command, words) {
+        // As LVM2, which has told the library's version by then.
+        Err(fail) if asked_by_option && name == "version" => {
+            session.out.flush()?;
+            fail.print_reason(&mut *session.err)?;
+            Ok(())
+        }
+        result => result,
+    }
 }

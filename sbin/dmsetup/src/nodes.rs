@@ -117,3 +117,91 @@ fn remove(path: &Path) -> io::Result<()> {
 fn failed(what: &str, path: &Path, error: &io::Error) -> Fail {
     Fail::Because(format!("Unable to {what} device node {}: {error}", path.display()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+    /// A directory with a control node of sorts, which goes when the test ends.
+    struct Mapper(PathBuf);
+
+    impl Mapper {
+        fn new(name: &str) -> Self {
+            let path = std::env::temp_dir().join(format!("nodes-{name}-{}", std::process::id()));
+            fs::create_dir_all(&path).expect("a directory");
+            std::os::unix::fs::symlink("/dev/null", path.join("control")).expect("a link");
+            Self(path)
+        }
+
+        fn nodes(&self) -> Nodes {
+            Nodes { directory: Some(self.0.clone()), uid: None, gid: None, mode: None }
+        }
+
+        fn file(&self, name: &str) {
+            fs::write(self.0.join(name), "").expect("written");
+        }
+
+        fn names(&self) -> Vec<String> {
+            let files = fs::read_dir(&self.0).expect("a directory");
+            let name = |file: io::Result<fs::DirEntry>| file.map(|file| file.file_name());
+            let mut names: Vec<String> = files
+                .map(|file| name(file).expect("an entry").to_string_lossy().into_owned())
+                .filter(|name| name != "control")
+                .collect();
+            names.sort();
+            names
+        }
+    }
+
+    impl Drop for Mapper {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn both_nodes_are_renamed_and_removed() {
+        let mapper = Mapper::new("rename");
+        ["a", "ra", "other"].iter().for_each(|name| mapper.file(name));
+        mapper.nodes().rename("a", "b").expect("renamed");
+        assert_eq!(mapper.names(), ["b", "other", "rb"]);
+        mapper.nodes().remove("b").expect("removed");
+        mapper.nodes().remove("b").expect("nothing to do");
+        assert_eq!(mapper.names(), ["other"]);
+    }
+
+    #[test]
+    fn a_host_process_needs_no_nodes() {
+        let nodes = Nodes { directory: None, uid: None, gid: None, mode: None };
+        nodes.make(&Info::default()).expect("nothing to do");
+        nodes.make_missing(&Info::default()).expect("nothing to do");
+        nodes.rename("a", "b").expect("nothing to do");
+        nodes.remove("a").expect("nothing to do");
+        nodes.remove_stale(&[]).expect("nothing to do");
+    }
+
+    #[test]
+    fn nodes_have_the_devices_number_and_the_modes_asked_for() {
+        let mapper = Mapper::new("make");
+        let devno = libdm::DevNo { major: 169, minor: 300 };
+        let info = Info { name: "a".into(), devno, ..Info::default() };
+        let nodes = Nodes { uid: Some(1), gid: Some(2), mode: Some(0o604), ..mapper.nodes() };
+        if rustix::process::geteuid().as_raw() != 0 {
+            return dm_skip::skip("only root makes nodes");
+        }
+        nodes.make_missing(&info).expect("made");
+        let see = |name: &str| fs::metadata(mapper.0.join(name)).expect("there");
+        let null = see("control").rdev();
+        for (name, number) in [("a", makedev(169, 300)), ("ra", makedev(major(null), 300))] {
+            let node = see(name);
+            assert_eq!((node.rdev(), node.uid(), node.gid()), (number, 1, 2));
+            assert_eq!(node.permissions().mode() & 0o7777, 0o604);
+        }
+        assert!(see("a").file_type().is_block_device());
+        assert!(see("ra").file_type().is_char_device());
+        mapper.file("file");
+        nodes.remove_stale(&[]).expect("removed");
+        assert_eq!(mapper.names(), ["file"]);
+    }
+}

@@ -92,6 +92,19 @@ fn several_devices_are_taken_until_one_fails() {
 }
 
 #[test]
+fn a_missing_device_does_not_exist() {
+    let shell = with("a");
+    let output = shell.run("info a nosuch");
+    assert!(output.out.ends_with("\n\nDevice does not exist.\n"), "{output:?}");
+    assert_eq!((output.err.as_str(), output.status), ("Command failed.\n", 1));
+    for line in ["info -c nosuch", "status a nosuch", "status nosuch"] {
+        assert_eq!(refused(&shell, line), "Device does not exist.\nCommand failed.\n", "{line}");
+    }
+    let output = shell.run("info -c -o name a nosuch");
+    assert_eq!(output.out, "Name            \na               \n");
+}
+
+#[test]
 fn an_empty_list_says_so() {
     let shell = Shell::default();
     for line in ["ls", "ls --tree", "info", "info -c", "table", "status", "deps", "mangle"] {

@@ -1,33 +1,22 @@
 //! info: the state of devices, in lines or in columns.
 
-use super::{Call, for_named_or_all};
+use super::{Call, explain_missing, for_named_or_all};
 use crate::error::Fail;
 use crate::options::Opt;
 use crate::report::Report;
-use crate::session::{Session, Subject};
-use libdm::{Errno, Info};
+use crate::session::Session;
+use libdm::Info;
 
 pub fn info(session: &mut Session<'_>, call: &Call<'_>, report: &mut Report) -> Result<(), Fail> {
-    for_named_or_all(session, call, |session, subject, call| one(session, subject, call, report))
-}
-
-fn one(
-    session: &mut Session<'_>,
-    subject: &Subject,
-    call: &Call<'_>,
-    report: &mut Report,
-) -> Result<(), Fail> {
     let columns = session.has(Opt::Columns);
-    match session.info(subject) {
-        Err(Fail::Refused { failure, .. }) if failure.errno == Errno::ENOENT && !call.multiple => {
-            let out = if columns { &mut *session.err } else { &mut *session.out };
-            writeln!(out, "Device does not exist.")?;
-            Err(Fail::Because(String::new()))
+    let result = for_named_or_all(session, call, |session, subject, _| {
+        let info = session.info(subject)?;
+        match columns {
+            true => report.add_device(session, &info),
+            false => print_long(session, &info),
         }
-        Err(fail) => Err(fail),
-        Ok(info) if columns => report.add_device(session, &info),
-        Ok(info) => print_long(session, &info),
-    }
+    });
+    explain_missing(session, result, !columns)
 }
 
 /// Prints the state of a device in lines.

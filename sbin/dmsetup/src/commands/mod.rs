@@ -130,16 +130,6 @@ commands! {
         words(1, 2), splitname::splitname, "split the name of an LVM volume";
 }
 
-/// Commands of Linux alone.
-const UDEV: &[&str] = &[
-    "udevcreatecookie",
-    "udevreleasecookie",
-    "udevflags",
-    "udevcomplete",
-    "udevcomplete_all",
-    "udevcookies",
-];
-
 /// The command of this name.
 pub fn find(name: &str) -> Option<&'static Command> {
     ALL.iter().find(|command| command.name == name)
@@ -147,7 +137,8 @@ pub fn find(name: &str) -> Option<&'static Command> {
 
 /// True for a command of Linux alone.
 pub fn needs_udev(name: &str) -> bool {
-    UDEV.contains(&name)
+    let cookie = ["createcookie", "releasecookie", "cookies", "flags", "complete", "complete_all"];
+    name.strip_prefix("udev").is_some_and(|rest| cookie.contains(&rest))
 }
 
 /// Checks options whose meaning depends on the command.
@@ -204,16 +195,37 @@ fn for_all(
         writeln!(session.out, "No devices found")?;
     }
     let call = Call { multiple: true, ..*call };
-    let mut done = Ok(());
+    let mut failed = false;
     for Entry { name, .. } in names {
         match each(session, &Subject::named(name), &call) {
+            Ok(()) => {}
             // It went between the list and the question.
-            Err(Fail::Refused { failure, .. }) if failure.errno == libdm::Errno::ENOENT => {}
-            Err(fail) if done.is_err() => fail.print(&mut *session.err)?,
-            result => done = done.and(result),
+            Err(fail) if fail.is_missing() => {}
+            Err(fail @ Fail::Output(_)) => return Err(fail),
+            Err(fail) => {
+                session.out.flush()?;
+                fail.print_reason(&mut *session.err)?;
+                failed = true;
+            }
         }
     }
-    done
+    if failed { Err(Fail::Because(String::new())) } else { Ok(()) }
+}
+
+/// Says of a device that is not there what LVM2 says when asked for its state.
+fn explain_missing(
+    session: &mut Session<'_>,
+    result: Result<(), Fail>,
+    on_stdout: bool,
+) -> Result<(), Fail> {
+    match result {
+        Err(fail) if fail.is_missing() => {
+            let to = if on_stdout { &mut *session.out } else { &mut *session.err };
+            writeln!(to, "Device does not exist.")?;
+            Err(Fail::Because(String::new()))
+        }
+        result => result,
+    }
 }
 
 /// Calls `each` for the device of a call, or for every device when none is named.

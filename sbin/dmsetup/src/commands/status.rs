@@ -1,28 +1,23 @@
 //! status, table: what a device's segments are and how they fare; also `ls --target` and `--exec`.
 
-use super::{Call, for_named_or_all, ls};
+use super::{Call, explain_missing, for_named_or_all, ls};
 use crate::concise::{self, Entry};
 use crate::error::Fail;
 use crate::options::Opt;
 use crate::report::Report;
 use crate::session::{Session, Subject};
-use libdm::{Errno, Info, Query, SegmentStatus};
+use libdm::{Info, Query, SegmentStatus};
 use std::process;
 use zeroize::Zeroize;
 
 pub fn status(session: &mut Session<'_>, call: &Call<'_>, _: &mut Report) -> Result<(), Fail> {
-    for_named_or_all(session, call, |session, subject, call| {
+    let result = for_named_or_all(session, call, |session, subject, call| {
         let query = session.query();
         let answer = session.dm()?.status(&subject.device, query);
-        match answer {
-            Err(error) if error.errno() == Some(Errno::ENOENT) && !call.multiple => {
-                writeln!(session.err, "Device does not exist.")?;
-                Err(Fail::Because(String::new()))
-            }
-            Err(error) => Err(subject.refused(error)),
-            Ok(answer) => show(session, call, &answer.info, answer.segments),
-        }
-    })
+        let answer = answer.map_err(|error| subject.refused(error))?;
+        show(session, call, &answer.info, answer.segments)
+    });
+    explain_missing(session, result, false)
 }
 
 pub fn table(session: &mut Session<'_>, call: &Call<'_>, _: &mut Report) -> Result<(), Fail> {

@@ -290,6 +290,12 @@ cmd_miri() { ## tests under Miri, which finds undefined behaviour; arguments go 
 	MIRIFLAGS="-Zmiri-disable-isolation ${MIRIFLAGS:-}" cargo +nightly miri test "$@"
 }
 
+cmd_bench() { ## measure: bench [--quick] [--keep] [driver] [devices] [startup] [fronts]
+	packages dmsetup valgrind
+	cargo build --release --quiet --package dm-bench --package dm-host --package dmsetup
+	exec target/release/dm-bench "$@"
+}
+
 usage() {
 	echo "usage: ./build.sh command [args]"
 	sed -n 's/^cmd_\([a-z]*\)() { ## \(.*\)/  \1	\2/p' build.sh | expand -t 12

@@ -1,0 +1,112 @@
+//! Measures the device mapper: `dm-bench [--quick] [part...]`.
+//!
+//! Parts: `driver`, `devices`, `startup`, `fronts`. Results are printed, and saved in
+//! `target/bench`; `--keep` puts tables and plots into `docs/bench`, too.
+
+mod devices;
+mod driver;
+mod floor;
+mod fronts;
+mod heap;
+mod instructions;
+mod mapper;
+mod plot;
+mod report;
+mod request;
+mod sample;
+mod seam;
+mod server;
+mod startup;
+
+use report::Row;
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::process::ExitCode;
+use std::{env, iter};
+
+/// How much time to spend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effort {
+    /// About a minute.
+    Quick,
+    /// Some minutes.
+    Full,
+}
+
+impl Effort {
+    /// How often each thing is measured.
+    const fn rounds(self, quick: usize, full: usize) -> usize {
+        match self {
+            Self::Quick => quick,
+            Self::Full => full,
+        }
+    }
+
+    const fn is_quick(self) -> bool {
+        matches!(self, Self::Quick)
+    }
+}
+
+/// What can be measured.
+const PARTS: [&str; 4] = ["driver", "devices", "startup", "fronts"];
+
+/// Results of the last run.
+const RESULTS: &str = "target/bench";
+
+/// Results that are kept.
+const KEPT: &str = "docs/bench";
+
+fn main() -> ExitCode {
+    let words: Vec<String> = env::args().skip(1).collect();
+    if let Some(rest) = words.strip_prefix(&[instructions::ARGUMENT.to_owned()]) {
+        return instructions::read(rest).map_or_else(|| usage("--read"), |()| ExitCode::SUCCESS);
+    }
+    let known = |word: &&String| {
+        ["--quick", "--keep"].into_iter().chain(PARTS).any(|known| known == **word)
+    };
+    if let Some(unknown) = words.iter().find(|word| !known(word)) {
+        return usage(unknown);
+    }
+    let has = |wanted: &str| words.iter().any(|word| word == wanted);
+    let effort = if has("--quick") { Effort::Quick } else { Effort::Full };
+    let all = !PARTS.iter().any(|part| has(part));
+    let rows = measure(effort, |part| all || has(part));
+    for (part, rows) in report::by_part(&rows) {
+        println!("\n{part}\n\n{}", report::table(&rows));
+    }
+    let kept = if has("--keep") { save(&rows, Path::new(KEPT)) } else { Ok(()) };
+    match save(&rows, Path::new(RESULTS)).and(kept) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("the results cannot be saved: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn usage(word: &str) -> ExitCode {
+    eprintln!("{word}: not understood; dm-bench [--quick] [--keep] [{}]...", PARTS.join("] ["));
+    ExitCode::FAILURE
+}
+
+fn measure(effort: Effort, wanted: impl Fn(&str) -> bool) -> Vec<Row> {
+    let folder = Path::new(RESULTS);
+    let parts: [&dyn Fn() -> Vec<Row>; 4] =
+        [&|| driver::run(effort), &|| devices::run(effort), &|| startup::run(effort), &|| {
+            fronts::run(effort, folder)
+        }];
+    let wanted = iter::zip(PARTS, parts).filter(|(name, _)| wanted(name));
+    wanted.flat_map(|(_, run)| run()).collect()
+}
+
+/// Tab-separated values and plots of every part.
+fn save(rows: &[Row], folder: &Path) -> io::Result<()> {
+    fs::create_dir_all(folder)?;
+    for (part, rows) in report::by_part(rows) {
+        let name = part.replace(", ", "-").replace(' ', "-");
+        report::save(&rows, &folder.join(format!("{name}.tsv")))?;
+        fs::write(folder.join(format!("{name}.svg")), plot::plot(part, &rows))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,171 @@
+//! Requests of 4 KiB, to a mapped device or straight to the disk below.
+
+use crate::heap;
+use dm::driver::Opened;
+use dm::kern::cell::{IoCell, IoRequest};
+use dm::kern::disk::{Op, Transfer};
+use dm_protocol::{Errno, SECTOR_SIZE, Sector, Sectors};
+use std::cell::Cell;
+use std::hint::black_box;
+use std::ptr::{self, NonNull};
+use std::time::Instant;
+
+/// Sectors in a request.
+pub const SECTORS: u64 = 8;
+
+/// A disk that ends every transfer at once.
+#[derive(Default)]
+pub struct NullDisk {
+    _number: u64,
+}
+
+/// In which order a device is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// One request behind the other.
+    Sequential,
+    /// Anywhere.
+    Random,
+}
+
+/// Where requests go.
+#[derive(Clone, Copy)]
+pub enum To<'a> {
+    /// Through the driver.
+    Device(&'a Opened),
+    /// To the disk itself: what nobody can undercut who uses this request structure.
+    Disk(&'a NullDisk),
+}
+
+/// The places of requests, which go on where the last measurement ended.
+pub struct Places {
+    order: Order,
+    /// How many requests fit on the device.
+    units: u64,
+    state: u64,
+}
+
+impl Places {
+    /// Places within the first `units` times 4 KiB.
+    pub const fn new(order: Order, units: u64, seed: u64) -> Self {
+        let state = match order {
+            Order::Sequential => 0,
+            Order::Random => 0x9e37_79b9_7f4a_7c15 ^ (seed << 17),
+        };
+        Self { order, units, state }
+    }
+
+    #[inline]
+    fn next(&mut self) -> Sector {
+        let unit = match self.order {
+            Order::Sequential => {
+                self.state = if self.state + 1 < self.units { self.state + 1 } else { 0 };
+                self.state
+            }
+            Order::Random => {
+                self.state ^= self.state << 13;
+                self.state ^= self.state >> 7;
+                self.state ^= self.state << 17;
+                ((self.state >> 32) * self.units) >> 32
+            }
+        };
+        Sector(unit * SECTORS)
+    }
+}
+
+/// What came back.
+#[derive(Default)]
+struct Tally {
+    ended: Cell<u64>,
+    failed: Cell<u64>,
+}
+
+/// Reads `count` times; gives the nanoseconds of one.
+///
+/// # Panics
+/// When a request fails or is lost, or memory was taken for one.
+pub fn read(to: To<'_>, places: &mut Places, count: u64) -> f64 {
+    let mut data = vec![0_u8; 4096];
+    let tally = Tally::default();
+    // The first one may fill this thread's store of cells.
+    send(to, places, 1, &mut data, &tally);
+    let taken = heap::taken();
+    let begin = Instant::now();
+    send(to, places, count, &mut data, &tally);
+    let ns = begin.elapsed().as_nanos() as f64 / count as f64;
+    assert_eq!(heap::taken(), taken, "memory was taken for requests");
+    assert_eq!((tally.ended.get(), tally.failed.get()), (count + 1, 0), "requests went wrong");
+    ns
+}
+
+#[inline(never)]
+fn send(to: To<'_>, places: &mut Places, count: u64, data: &mut [u8], tally: &Tally) {
+    assert!(data.len() as u64 >= SECTORS * SECTOR_SIZE);
+    for _ in 0..count {
+        let mut cell = IoCell::new(IoRequest {
+            op: Op::Read,
+            fua: false,
+            sector: places.next(),
+            count: Sectors(SECTORS),
+            data: data.as_mut_ptr(),
+            done,
+            context: ptr::from_ref(tally).cast_mut().cast(),
+        });
+        let cell = black_box(NonNull::from(&mut cell));
+        match to {
+            // SAFETY: the cell is new and stays here until `done`, which the disk calls before
+            // this returns; so do data and device.
+            To::Device(opened) => unsafe { opened.strategy(cell) },
+            // SAFETY: as above.
+            To::Disk(disk) => unsafe { straight(disk, cell) },
+        }
+    }
+}
+
+/// # Safety
+/// Called with a cell made by `send`.
+unsafe fn done(cell: NonNull<IoCell>, errno: Option<Errno>) {
+    // SAFETY: given back, so it is nobody else's.
+    let context = unsafe { cell.as_ref() }.request().context;
+    // SAFETY: `send` put its tally there.
+    let tally = unsafe { &*context.cast::<Tally>() };
+    tally.ended.set(tally.ended.get() + 1);
+    if errno.is_some() {
+        tally.failed.set(tally.failed.get() + 1);
+    }
+}
+
+/// The same request without a driver: it becomes a transfer, the disk ends it, its `done` is
+/// called.
+///
+/// # Safety
+/// As `Opened::strategy`.
+#[inline(never)]
+unsafe fn straight(disk: &NullDisk, cell: NonNull<IoCell>) {
+    // SAFETY: the caller's contract.
+    let request = unsafe { cell.as_ref() }.request();
+    let transfer = Transfer {
+        op: request.op,
+        fua: request.fua,
+        sector: request.sector,
+        count: request.count,
+        data: request.data,
+        scratch: [cell.as_ptr() as usize, 0, 0, 0],
+    };
+    submit(disk, &transfer);
+}
+
+#[inline(never)]
+fn submit(disk: &NullDisk, transfer: &Transfer) {
+    black_box(disk);
+    ended(black_box(transfer));
+}
+
+#[inline(never)]
+fn ended(transfer: &Transfer) {
+    let Some(cell) = NonNull::new(transfer.scratch[0] as *mut IoCell) else { return };
+    // SAFETY: `straight` put its cell there, which nobody else has.
+    let done = unsafe { cell.as_ref() }.request().done;
+    // SAFETY: once for each cell.
+    unsafe { done(cell, None) };
+}

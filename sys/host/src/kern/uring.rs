@@ -9,8 +9,9 @@ use crate::errno;
 use dm::kern::disk::{Op, Transfer};
 use dm_protocol::Errno;
 use io_uring::squeue::Entry;
-use io_uring::types::{Fd, FsyncFlags};
+use io_uring::types::Fd;
 use io_uring::{IoUring, opcode};
+use std::cell::Cell;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::ptr::NonNull;
@@ -23,6 +24,10 @@ const ENTRIES: u32 = 256;
 const PIECE: usize = 1 << 30;
 /// `RWF_DSYNC`: a write is durable when it is done.
 const DSYNC: i32 = 2;
+
+thread_local! {
+    static OWN_THREAD: Cell<bool> = const { Cell::new(false) };
+}
 
 /// The queue of the process.
 ///
@@ -48,7 +53,7 @@ impl Uring {
         let ring = IoUring::new(ENTRIES)?;
         let mut probe = io_uring::Probe::new();
         ring.submitter().register_probe(&mut probe)?;
-        let needed = [opcode::Read::CODE, opcode::Write::CODE, opcode::Fsync::CODE];
+        let needed = [opcode::Read::CODE, opcode::Write::CODE];
         // Without it completions could get lost when many come at once.
         if !ring.params().is_feature_nodrop() || !needed.iter().all(|&op| probe.is_supported(op)) {
             return Err(io::ErrorKind::Unsupported.into());
@@ -56,7 +61,7 @@ impl Uring {
         Ok(Self { ring, pushing: Mutex::new(()) })
     }
 
-    /// Queues a read, a write or a flush, whose memory suits the disk.
+    /// Queues a read or a write whose memory suits the disk.
     pub fn submit(&self, disk: Arc<FileDisk>, mut running: Running) {
         let Some(entry) = entry(&disk, &mut running) else {
             return running.finish(Err(Errno::EINVAL));
@@ -82,8 +87,14 @@ impl Uring {
         drop(pushing);
     }
 
+    /// Is the calling thread the one that takes completions?
+    pub fn is_own_thread() -> bool {
+        OWN_THREAD.get()
+    }
+
     /// Takes completions for ever.
     fn take(&self) {
+        OWN_THREAD.set(true);
         loop {
             // Without room the kernel takes what was queued before and answers later.
             let _ = self.ring.submitter().submit_and_wait(1);
@@ -108,7 +119,6 @@ impl Uring {
     /// The kernel is done with a piece: `result` is its bytes, or a negative error number.
     fn ended(&self, disk: Arc<FileDisk>, mut running: Running, result: i32) {
         match usize::try_from(result) {
-            Ok(_) if running.op() == Op::Flush => finish(disk, running, Ok(())),
             Ok(0) => finish(disk, running, Err(Errno::EIO)),
             Ok(bytes) => {
                 running.advance(bytes);
@@ -147,7 +157,7 @@ fn entry(disk: &FileDisk, running: &mut Running) -> Option<Entry> {
         Op::Write => {
             opcode::Write::new(fd, data.as_ptr(), length).offset(offset).rw_flags(flags).build()
         }
-        Op::Flush => opcode::Fsync::new(fd).flags(FsyncFlags::DATASYNC).build(),
-        Op::Discard | Op::WriteZeroes => return None,
+
+        Op::Flush | Op::Discard | Op::WriteZeroes => return None,
     })
 }

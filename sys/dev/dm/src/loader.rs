@@ -67,7 +67,9 @@ impl Loader {
 /// The platform's disks that tables hold open: one of each, and of each way to use it.
 #[derive(Default)]
 pub(crate) struct Disks {
-    open: Vec<Weak<OpenDisk>>,
+    /// By identity. What was closed is swept out when the number of identities doubled.
+    open: BTreeMap<[u64; 2], Vec<Weak<OpenDisk>>>,
+    sweep_at: usize,
     serial: u32,
 }
 
@@ -85,12 +87,11 @@ impl SharedDisks {
         check(&disk)?;
         let mut disks = self.0.lock();
         let identity = disk.info().identity;
+        disks.sweep();
+        let known = disks.open.entry(identity).or_default();
+        known.retain(|open| open.strong_count() != 0);
         let mut serial = None;
-        disks.open.retain(|open| open.strong_count() != 0);
-        for open in disks.open.iter().filter_map(Weak::upgrade) {
-            if open.disk.info().identity != identity {
-                continue;
-            }
+        for open in known.iter().filter_map(Weak::upgrade) {
             if open.disk.writable() == write && open.disk.info().size == disk.info().size {
                 drop(disks);
                 return Ok(open);
@@ -102,8 +103,19 @@ impl SharedDisks {
             disks.serial
         });
         let open = Arc::new(OpenDisk { disk, serial });
-        disks.open.push(Arc::downgrade(&open));
+        disks.open.entry(identity).or_default().push(Arc::downgrade(&open));
         Ok(open)
+    }
+}
+
+impl Disks {
+    /// Forgets what was closed, once in a while: opening one of many stays cheap.
+    fn sweep(&mut self) {
+        if self.open.len() < self.sweep_at {
+            return;
+        }
+        self.open.retain(|_, known| known.iter().any(|open| open.strong_count() != 0));
+        self.sweep_at = self.open.len().saturating_mul(2).max(64);
     }
 }
 

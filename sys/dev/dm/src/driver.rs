@@ -10,7 +10,7 @@ use crate::loader::SharedDisks;
 use crate::stack::depth;
 use crate::target::TargetType;
 use crate::{io, kern};
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::sync::{Arc, Weak};
@@ -37,8 +37,10 @@ struct Devices {
     by_minor: BTreeMap<u32, Arc<Device>>,
     by_name: BTreeMap<String, u32>,
     by_uuid: BTreeMap<String, u32>,
-    /// Every minor below is taken.
-    minor_hint: u32,
+    /// No minor from here on was ever chosen by us.
+    next_minor: u32,
+    /// The free ones below.
+    freed: BTreeSet<u32>,
     ended: bool,
 }
 
@@ -294,7 +296,7 @@ impl Devices {
         Ok(device)
     }
 
-    fn take_minor(&self, minor: u32) -> Result<u32, Failure> {
+    fn take_minor(&mut self, minor: u32) -> Result<u32, Failure> {
         if !(FIRST_MINOR..=DevNo::MINOR_MAX).contains(&minor) {
             let message =
                 format!("minor {minor} is not from {FIRST_MINOR} to {}", DevNo::MINOR_MAX);
@@ -303,21 +305,24 @@ impl Devices {
         if self.by_minor.contains_key(&minor) {
             return Err(Failure::new(Errno::EBUSY, format!("minor {minor} is in use")));
         }
+        self.freed.remove(&minor);
         Ok(minor)
     }
 
+    /// The lowest one that is free.
     fn free_minor(&mut self) -> Result<u32, Failure> {
-        let mut free = self.minor_hint.max(FIRST_MINOR);
-        for taken in self.by_minor.range(free..).map(|(minor, _)| *minor) {
-            if taken != free {
-                break;
-            }
+        if let Some(minor) = self.freed.pop_first() {
+            return Ok(minor);
+        }
+        let mut free = self.next_minor.max(FIRST_MINOR);
+        // Those that clients chose are passed once.
+        while self.by_minor.contains_key(&free) {
             free = free.saturating_add(1);
         }
         if free > DevNo::MINOR_MAX {
             return Err(Failure::new(Errno::ENFILE, "all minor numbers are in use"));
         }
-        self.minor_hint = free.saturating_add(1);
+        self.next_minor = free.saturating_add(1);
         Ok(free)
     }
 
@@ -328,7 +333,9 @@ impl Devices {
             self.by_uuid.remove(&**uuid);
         }
         self.by_minor.remove(&device.minor());
-        self.minor_hint = self.minor_hint.min(device.minor());
+        if device.minor() < self.next_minor {
+            self.freed.insert(device.minor());
+        }
     }
 }
 

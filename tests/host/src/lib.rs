@@ -14,6 +14,7 @@ pub mod power;
 pub mod random;
 pub mod snapshot;
 pub mod sync;
+pub mod toys;
 pub mod world;
 
 pub use disk::{Disk, DiskSpec, Mode};

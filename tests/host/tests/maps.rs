@@ -144,7 +144,7 @@ fn every_small_table_of_linear_and_zero_segments_maps_every_range() {
     ];
     let one = |nr| lengths().flat_map(move |length| kinds.map(|kind| kind(length, nr)));
     for first in one(0) {
-        with_device(&[first.clone()], 0, |_, d, k, p| every_range(d, k, p));
+        with_device(std::slice::from_ref(&first), 0, |_, d, k, p| every_range(d, k, p));
         for second in one(1) {
             with_device(&[first.clone(), second.clone()], 0, |_, d, k, p| every_range(d, k, p));
             if cfg!(miri) {

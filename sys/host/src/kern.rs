@@ -18,6 +18,13 @@ mod uring;
 
 pub use bounce::Bounce;
 pub use running::Running;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 pub(crate) use system::block_discard;
 pub use system::inherited;
 pub(crate) use uring::Uring;
+
+/// Takes a lock of the host's own. What is behind them is whole between any two statements, so
+/// that a thread that panicked with one held leaves nothing half done.
+pub(crate) fn hold<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,6 +1,8 @@
 //! Requests to a mapped device: sent and completed by a callback, or waited for.
 
+use crate::kern::choice::atomic::{AtomicI32, AtomicUsize, Ordering};
 use crate::kern::choice::thread::{self, Thread};
+use crate::kern::context::NoSleep;
 use dm::driver::{Driver, Opened};
 use dm::kern::buffer::Buffer;
 use dm::kern::cell::{IoCell, IoRequest};
@@ -10,7 +12,6 @@ use std::fmt;
 use std::mem::MaybeUninit;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 
 /// What is asked of a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -161,9 +162,15 @@ impl Mapped {
         let cell = NonNull::from(cell.write(IoCell::new(request)));
         // SAFETY: new, and in a box that only `done` frees; the gate keeps the device open; the
         // buffer is in the box, too, and long enough.
-        unsafe {
-            self.opened.strategy(cell);
-        }
+        unsafe { self.hand_over(cell) };
+    }
+
+    /// # Safety
+    /// As `Opened::strategy`; the device stays open until the request is done.
+    unsafe fn hand_over(&self, cell: NonNull<IoCell>) {
+        let _context = NoSleep::enter();
+        // SAFETY: the caller's contract.
+        unsafe { self.opened.strategy(cell) };
     }
 
     /// Reads into `data`, whole sectors. Waits.
@@ -210,9 +217,7 @@ impl Mapped {
         let mut cell = IoCell::new(request(ask, data, wake, context));
         // SAFETY: new, and stays here until `wake` was called, as do the data; the caller's
         // borrow keeps the device open.
-        unsafe {
-            self.opened.strategy(NonNull::from(&mut cell));
-        }
+        unsafe { self.hand_over(NonNull::from(&mut cell)) };
         loop {
             match waiter.state.load(Ordering::Acquire) {
                 PENDING => thread::park(),

@@ -4,15 +4,16 @@
 //! [`FaultDisk::crash`] makes one of the images that a cut may leave.
 
 use super::{Backend, Description, Space, open};
-use crate::kern::Running;
-use crate::kern::choice::{Mutex, MutexGuard, hold, thread};
+use crate::kern::choice::thread;
+use crate::kern::{Running, hold};
 use dm::kern::disk::Op;
 use dm_protocol::{Errno, SECTOR_SIZE, Sectors};
 use std::collections::VecDeque;
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::mem;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread::sleep;
 use std::time::Duration;
 
 /// What goes wrong.
@@ -344,7 +345,7 @@ impl Backend for FaultDisk {
                 }
                 let result = self.act(&mut running);
                 thread::spawn(move || {
-                    thread::sleep(time);
+                    sleep(time);
                     running.finish(result);
                 });
             }

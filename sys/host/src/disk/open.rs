@@ -4,13 +4,13 @@ use super::file::{self, Engine, FileDisk};
 use super::memory::MemoryDisk;
 use super::null::NullDisk;
 use super::{Backend, Space};
-use crate::kern::choice::{Mutex, hold};
+use crate::kern::hold;
 use crate::paths;
 use dm_protocol::{DevNo, Errno, Failure, Sectors};
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, Weak};
 
 /// Sectors of the largest disk in memory.
 const MEMORY_SECTORS_MAX: u64 = 1 << 31;

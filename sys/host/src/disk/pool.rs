@@ -1,11 +1,11 @@
 //! Threads that run transfers one at a time, each waiting for its own.
 
 use super::file::FileDisk;
-use crate::kern::Running;
-use crate::kern::choice::{Condvar, Mutex, hold, thread};
+use crate::kern::{Running, hold};
 use std::collections::VecDeque;
 use std::io;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread;
 
 /// How many transfers run at the same time.
 const THREADS: usize = 8;

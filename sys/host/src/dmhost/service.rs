@@ -8,6 +8,7 @@ use dm::targets::TARGETS;
 use dm_host::control::{Control, Limits};
 use dm_host::front::Registry;
 use dm_host::{concise, paths};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::fs;
@@ -23,6 +24,7 @@ pub fn run(options: &Options) -> Result<(), String> {
         paths::set_dev_dir(dir.clone());
     }
     let dev_dir = paths::dev_dir();
+    allow_many_files();
     let place = Place::claim(&dev_dir)?;
     let stop = stop_signals()?;
     let devices = devices(options)?;
@@ -67,6 +69,13 @@ fn serve(
         daemon::detach()?;
     }
     Ok(Serving { _control: control })
+}
+
+/// Disks, clients and their connections need more files than processes may open by default.
+fn allow_many_files() {
+    let limit = getrlimit(Resource::Nofile);
+    // What is not granted shows when files run out.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
 
 /// The devices to make first.

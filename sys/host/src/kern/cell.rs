@@ -3,12 +3,13 @@
 //! A thread takes from its own store, then from the common one, then from the heap. Tests limit
 //! what there is, and see what was not given back.
 
-use super::choice::{Mutex, hold};
+use super::hold;
 use dm::kern::cell::layout;
 use dm::kern::raw::CellKind;
 use std::alloc::{alloc, dealloc};
 use std::cell::RefCell;
 use std::ptr::NonNull;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering};
 
 /// How many cells of a kind a thread keeps.

@@ -1,6 +1,7 @@
-//! The locks, threads and atomics that the host's side of the seam is made of.
+//! What the driver's locks, conditions and threads are made of, and waiting for a request.
 //!
-//! With the feature `shuttle` they are those of the schedule checker of that name.
+//! With the feature `shuttle` they are those of the schedule checker of that name. The host's own
+//! locks stay the standard library's: nothing is waited for while one is held.
 
 #[cfg(not(feature = "shuttle"))]
 pub use std::{
@@ -13,11 +14,3 @@ pub use shuttle::{
     sync::{Condvar, Mutex, MutexGuard, atomic},
     thread,
 };
-
-use std::sync::PoisonError;
-
-/// Takes a lock. Data behind these locks is whole between any two statements, so that a thread
-/// that panicked with one held leaves nothing half done.
-pub fn hold<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}

@@ -1,6 +1,6 @@
 //! Locks and conditions without guards: taken in one call of the seam, given up in another.
 
-use super::choice::{Condvar, Mutex, MutexGuard, hold};
+use super::choice::{Condvar, Mutex, MutexGuard};
 use super::{cancel, context};
 use dm::kern::raw::{Level, Wake};
 use std::cell::UnsafeCell;
@@ -30,7 +30,7 @@ impl Lock {
 
     pub fn enter(&self) {
         context::take(self.level);
-        self.put(hold(&self.mutex));
+        self.put(self.mutex.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
     /// # Safety

@@ -2,8 +2,7 @@
 //!
 //! Transfers are queued from whichever thread submits them; one thread takes back what is done.
 
-use super::Running;
-use super::choice::{Mutex, hold};
+use super::{Running, hold};
 use crate::disk::file::FileDisk;
 use crate::errno;
 use dm::kern::disk::{Op, Transfer};
@@ -15,7 +14,7 @@ use std::cell::Cell;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::ptr::NonNull;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 
 /// Places in the queue; the kernel empties it with every submission.

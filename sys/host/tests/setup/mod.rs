@@ -1,4 +1,5 @@
 //! A driver with devices, in this process.
+#![allow(dead_code, reason = "no test uses all of it")]
 
 use dm::command::Caller;
 use dm::driver::Driver;

@@ -28,9 +28,7 @@ pub static HOLD: TargetType = TargetType { name: "hold", version: [1, 0, 0], bui
 #[must_use]
 pub fn types() -> &'static [&'static TargetType] {
     static TYPES: std::sync::OnceLock<Vec<&'static TargetType>> = std::sync::OnceLock::new();
-    TYPES.get_or_init(|| {
-        targets::TARGETS.iter().copied().chain([&XOR, &PAIR, &HOLD].into_iter()).collect()
-    })
+    TYPES.get_or_init(|| targets::TARGETS.iter().copied().chain([&XOR, &PAIR, &HOLD]).collect())
 }
 
 /// Parts on their way to a worker.

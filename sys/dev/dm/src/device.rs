@@ -12,7 +12,7 @@ use crate::stats::Stats;
 use crate::table::Table;
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
-use dm_protocol::{DeviceName, Errno, Geometry, Sectors, Uuid};
+use dm_protocol::{DeviceName, Errno, Failure, Geometry, Sectors, Uuid};
 
 /// A mapped device.
 ///
@@ -70,6 +70,10 @@ pub(crate) enum Life {
 #[derive(Default)]
 struct Nested {
     reserve: Option<NestedCell>,
+    /// There is a reserve, here or out.
+    reserved: bool,
+    /// Somebody gives memory to those who wait.
+    feeding: bool,
     waiting: ChildQueue,
 }
 
@@ -198,15 +202,19 @@ impl Device {
     }
 
     /// Thread context. Memory for one nested request, whatever happens later.
-    pub(crate) fn reserve_nested(&self) {
-        if self.nested.lock().reserve.is_some() {
-            return;
+    pub(crate) fn reserve_nested(&self) -> Result<(), Failure> {
+        if self.nested.lock().reserved {
+            return Ok(());
         }
-        let cell = NestedCell::new();
+        let Some(cell) = NestedCell::new() else {
+            return Err(Failure::new(Errno::ENOMEM, "there is no memory for its requests"));
+        };
         let mut nested = self.nested.lock();
-        if nested.reserve.is_none() {
-            nested.reserve = cell;
+        if !nested.reserved {
+            nested.reserve = Some(cell);
+            nested.reserved = true;
         }
+        Ok(())
     }
 
     /// Strategy or completion context. There is no memory for a nested request: use what is
@@ -214,7 +222,11 @@ impl Device {
     pub(crate) fn starve(&self, child: Child) {
         let mut nested = self.nested.lock();
         self.hungry.fetch_add(1, Ordering::SeqCst);
-        match nested.reserve.take() {
+        let reserve = match nested.waiting.is_empty() {
+            true => nested.reserve.take(),
+            false => None,
+        };
+        match reserve {
             Some(cell) => {
                 drop(nested);
                 cell.start(self, child);
@@ -223,24 +235,39 @@ impl Device {
         }
     }
 
-    /// Strategy or completion context. Takes memory back; gives it on if a child waits.
+    /// Strategy or completion context. Takes memory back, and uses it for children that wait.
     ///
-    /// A child waits only while the reserve is out, and then `hungry` is not zero: whoever
-    /// returns memory, the reserve at the latest, looks here.
-    pub(crate) fn feed(&self, cell: NestedCell) -> Option<(NestedCell, Child)> {
+    /// A child waits only while the reserve is out or somebody feeds, and then `hungry` is not
+    /// zero: whoever returns memory, the reserve at the latest, looks here. A child that is
+    /// fed may be over at once and return its memory below this call: it is left to the one
+    /// who feeds, since the stack would not hold all who wait.
+    pub(crate) fn feed(&self, cell: NestedCell) {
         if self.hungry.load(Ordering::SeqCst) == 0 {
-            return None;
+            return;
         }
         let mut nested = self.nested.lock();
-        if let Some(child) = nested.waiting.pop() {
-            self.hungry.fetch_sub(1, Ordering::SeqCst);
-            return Some((cell, child));
-        }
         if nested.reserve.is_none() {
             self.hungry.fetch_sub(1, Ordering::SeqCst);
             nested.reserve = Some(cell);
+        } else {
+            // Freed without the lock.
+            drop(nested);
+            drop(cell);
+            return;
         }
-        None
+        if nested.feeding {
+            return;
+        }
+        nested.feeding = true;
+        while !nested.waiting.is_empty() {
+            let Some(cell) = nested.reserve.take() else { break };
+            // One waits less, and the reserve is out: `hungry` stays.
+            let Some(child) = nested.waiting.pop() else { break };
+            drop(nested);
+            cell.start(self, child);
+            nested = self.nested.lock();
+        }
+        nested.feeding = false;
     }
 
     /// Thread context. Tells the platform what to show of the device.

@@ -200,13 +200,6 @@ pub(crate) fn submit_nested(device: &Device, child: Child) {
     }
 }
 
-/// A nested request is done with its memory: it goes to a child that waits for some.
-pub(crate) fn give_nested(device: &Device, cell: NestedCell) {
-    if let Some((cell, child)) = device.feed(cell) {
-        cell.start(device, child);
-    }
-}
-
 /// Strategy or completion context. A child is back from below.
 pub(crate) fn child_done(child: Child, errno: Option<Errno>) {
     if !child.watched() {

@@ -59,7 +59,7 @@ impl Loader {
                 };
                 Failure::new(errno, why)
             })?;
-        opened.device().reserve_nested();
+        opened.device().reserve_nested()?;
         Ok(Lower::Mapped(Arc::new(opened)))
     }
 }

@@ -427,7 +427,7 @@ unsafe fn nested_done(cell: NonNull<IoCell>, errno: Option<Errno>) {
     let child = unsafe { Child::from_context(ended.request.context) };
     // SAFETY: the device outlives the request, and the child that still has it open.
     let device = unsafe { &*ended.device.load(Ordering::Relaxed) };
-    io::give_nested(device, NestedCell { memory: cell.cast() });
+    device.feed(NestedCell { memory: cell.cast() });
     io::child_done(child, errno);
 }
 

@@ -13,4 +13,5 @@ pub mod front;
 pub mod kern;
 #[expect(unsafe_code, reason = "hands requests to the driver and takes them back")]
 pub mod mapped;
+pub mod nbd;
 pub mod paths;

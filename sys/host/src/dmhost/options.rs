@@ -29,7 +29,7 @@ pub struct Options {
     #[arg(long)]
     pub no_nbd: bool,
 
-    /// The socket for NBD [default: mapper/nbd in the directory that stands for /dev]
+    /// The socket for NBD [default: nbd.sock in the directory that stands for /dev]
     #[arg(long, value_name = "PATH", conflicts_with = "no_nbd")]
     pub nbd_socket: Option<PathBuf>,
 

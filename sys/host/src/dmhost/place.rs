@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 /// The directory, locked.
 pub struct Place {
     control: PathBuf,
+    nbd: PathBuf,
     // Closing it, in whatever way the process ends, gives the lock up.
     _lock: File,
 }
@@ -37,37 +38,51 @@ impl Place {
         }
         // Only for that sentence.
         let _ = lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id()));
-        Ok(Self { control: mapper.join("control"), _lock: lock })
+        let nbd = dev_dir.join("nbd.sock");
+        Ok(Self { control: mapper.join("control"), nbd, _lock: lock })
     }
 
     /// Makes the control socket; one that a killed dmhost left behind is removed first.
     pub fn listen(&self, options: &Options) -> Result<UnixListener, String> {
-        let path = &self.control;
-        let wrong = |error: io::Error| named(path, error);
-        match fs::symlink_metadata(path) {
-            Ok(meta) if meta.file_type().is_socket() => fs::remove_file(path).map_err(wrong)?,
-            Ok(_) => return Err(named(path, "it is in the way and no socket")),
-            Err(_) => {}
-        }
-        let group = options.group.as_deref().map(group_number).transpose()?;
-        // Nobody gets in before the mode is right.
-        let before = rustix::process::umask(Mode::from_raw_mode(0o177));
-        let listener = UnixListener::bind(path).map_err(wrong);
-        rustix::process::umask(before);
-        let listener = listener?;
-        if let Some(group) = group {
-            rustix::fs::chown(path, None, Some(group)).map_err(|error| wrong(error.into()))?;
-        }
-        fs::set_permissions(path, Permissions::from_mode(options.mode)).map_err(wrong)?;
-        Ok(listener)
+        listen(&self.control, options)
     }
 
-    /// Takes the control socket away.
-    pub fn leave(&self) {
-        if let Err(error) = fs::remove_file(&self.control) {
-            log::warn!("{}", named(&self.control, error));
+    /// Makes the socket for NBD, if there is to be one.
+    pub fn listen_nbd(&self, options: &Options) -> Result<Option<UnixListener>, String> {
+        let path = options.nbd_socket.as_ref().unwrap_or(&self.nbd);
+        (!options.no_nbd).then(|| listen(path, options)).transpose()
+    }
+
+    /// Takes the sockets away.
+    pub fn leave(&self, options: &Options) {
+        let nbd = options.nbd_socket.as_ref().unwrap_or(&self.nbd);
+        for path in [Some(&self.control), (!options.no_nbd).then_some(nbd)].into_iter().flatten() {
+            if let Err(error) = fs::remove_file(path) {
+                log::warn!("{}", named(path, error));
+            }
         }
     }
+}
+
+/// Makes a socket that those whom the options name may connect to.
+fn listen(path: &Path, options: &Options) -> Result<UnixListener, String> {
+    let wrong = |error: io::Error| named(path, error);
+    match fs::symlink_metadata(path) {
+        Ok(meta) if meta.file_type().is_socket() => fs::remove_file(path).map_err(wrong)?,
+        Ok(_) => return Err(named(path, "it is in the way and no socket")),
+        Err(_) => {}
+    }
+    let group = options.group.as_deref().map(group_number).transpose()?;
+    // Nobody gets in before the mode is right.
+    let before = rustix::process::umask(Mode::from_raw_mode(0o177));
+    let listener = UnixListener::bind(path).map_err(wrong);
+    rustix::process::umask(before);
+    let listener = listener?;
+    if let Some(group) = group {
+        rustix::fs::chown(path, None, Some(group)).map_err(|error| wrong(error.into()))?;
+    }
+    fs::set_permissions(path, Permissions::from_mode(options.mode)).map_err(wrong)?;
+    Ok(listener)
 }
 
 /// The number of a group, which may be its name.

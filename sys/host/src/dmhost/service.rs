@@ -7,6 +7,7 @@ use dm::driver::Driver;
 use dm::targets::TARGETS;
 use dm_host::control::{Control, Limits};
 use dm_host::front::Registry;
+use dm_host::nbd::Nbd;
 use dm_host::{concise, paths};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -29,10 +30,15 @@ pub fn run(options: &Options) -> Result<(), String> {
     let stop = stop_signals()?;
     let devices = devices(options)?;
     let listener = place.listen(options)?;
+    let nbd = place.listen_nbd(options)?;
     let (driver, registry) = (Driver::attach(TARGETS), Registry::current());
-    let served = serve(options, &driver, &registry, &devices, || {
-        Control::start(listener, &driver, &registry, Limits::default())
-            .map_err(|error| format!("control: {error}"))
+    let served = serve(options, &driver, &devices, || {
+        let nbd = nbd.map(|listener| Nbd::start(listener, &driver, &registry)).transpose();
+        let control = Control::start(listener, &driver, &registry, Limits::default());
+        Ok(Serving {
+            _control: control.map_err(|error| format!("control: {error}"))?,
+            _nbd: nbd.map_err(|error| format!("nbd: {error}"))?,
+        })
     });
     let served = served.map(|serving| {
         log::info!("ready in {}", dev_dir.display());
@@ -42,33 +48,32 @@ pub fn run(options: &Options) -> Result<(), String> {
         drop(serving);
     });
     driver.shutdown();
-    place.leave();
+    place.leave(options);
     served
 }
 
 /// What runs while we serve, in the order in which it ends.
 struct Serving {
     _control: Control,
+    _nbd: Option<Nbd>,
 }
 
 fn serve(
     options: &Options,
     driver: &Arc<Driver>,
-    registry: &Arc<Registry>,
     devices: &[concise::DeviceLine],
-    control: impl FnOnce() -> Result<Control, String>,
+    fronts: impl FnOnce() -> Result<Serving, String>,
 ) -> Result<Serving, String> {
-    let _ = registry;
     concise::create(driver, devices).map_err(|error| match &options.table_file {
         Some(path) => format!("{}, {error}", path.display()),
         None => format!("--concise, {error}"),
     })?;
-    let control = control()?;
+    let serving = fronts()?;
     ready::tell(options)?;
     if daemon::is_background() {
         daemon::detach()?;
     }
-    Ok(Serving { _control: control })
+    Ok(serving)
 }
 
 /// Disks, clients and their connections need more files than processes may open by default.

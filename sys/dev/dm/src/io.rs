@@ -155,7 +155,7 @@ fn send(io: &IoRef, leaving: &Leaving<'_>, count: Sectors, to: Option<(&Lower, S
     let count = Sectors(count.0.clamp(1, leaving.range.count.0.max(1)));
     io.advance(next, number);
     let piece = Piece { op: request.op, fua: request.fua, at: leaving.at, count };
-    let mut child = Child::new(room, io.another(), piece);
+    let mut child = Child::new(room, piece);
     let target = &leaving.segment.target;
     if to.is_none() || target.watches() {
         let Range { at, piece, .. } = leaving.range;
@@ -178,7 +178,7 @@ fn flush_step(io: &IoRef) -> Next {
     let Some(room) = Room::find(io) else { return Next::Wait };
     io.advance(at.saturating_add(1), 0);
     let piece = Piece { op: Op::Flush, fua: false, at: Sector(0), count: Sectors::ZERO };
-    let mut child = Child::new(room, io.another(), piece);
+    let mut child = Child::new(room, piece);
     match step {
         FlushStep::Lower(lower) => lower.submit(child, Sector(0)),
         FlushStep::Segment(nr) => match table.segments().get(*nr) {

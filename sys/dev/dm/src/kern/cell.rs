@@ -7,7 +7,7 @@
 use super::child::{Child, ChildCell};
 use super::disk::Op;
 use super::raw::{self, CellKind};
-use super::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU8, AtomicU32, AtomicU64};
+use super::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicU64};
 use super::sync::atomic::{AtomicUsize, Ordering};
 use crate::device::Device;
 use crate::io;
@@ -45,12 +45,14 @@ pub struct IoRequest {
     pub context: *mut (),
 }
 
-/// The inline child is free.
-const FREE: u8 = 0;
-/// The inline child is in use.
-const BUSY: u8 = 1;
-/// In use, and issuing goes on when it is done.
-const PARKED: u8 = 2;
+/// One reference, in `state`.
+const ONE: u32 = 1;
+/// In `state`: all references.
+const REFERENCES: u32 = BUSY - 1;
+/// In `state`: the inline child is in use.
+const BUSY: u32 = 1 << 30;
+/// In `state`: issuing goes on when the inline child is done, which takes over a reference.
+const PARKED: u32 = 1 << 31;
 
 /// `slot` of a request that is not counted by its device's gate.
 const OUTSIDE: usize = usize::MAX;
@@ -60,7 +62,7 @@ const OUTSIDE: usize = usize::MAX;
 /// # Invariants
 /// From handing over until `done`: `request` is constant; `device` outlives it, since the
 /// caller has it open; `table` is set and live while the gate counts the request. `child`
-/// belongs to the taker of [`BUSY`].
+/// belongs to the setter of [`BUSY`], which only the issuing loop is, and who clears it.
 #[repr(C)]
 pub struct IoCell {
     request: IoRequest,
@@ -69,9 +71,10 @@ pub struct IoCell {
     slot: AtomicUsize,
     next: AtomicU64,
     number: AtomicU32,
-    left: AtomicU32,
+    /// The references, [`BUSY`] and [`PARKED`] in one word: a child comes and goes with one
+    /// atomic step each.
+    state: AtomicU32,
     error: AtomicI32,
-    inline: AtomicU8,
     back: AtomicBool,
     link: AtomicPtr<IoCell>,
     child: UnsafeCell<MaybeUninit<ChildCell>>,
@@ -120,9 +123,8 @@ impl IoCell {
             slot: AtomicUsize::new(OUTSIDE),
             next: AtomicU64::new(0),
             number: AtomicU32::new(0),
-            left: AtomicU32::new(1),
+            state: AtomicU32::new(ONE),
             error: AtomicI32::new(0),
-            inline: AtomicU8::new(FREE),
             back: AtomicBool::new(false),
             link: AtomicPtr::new(ptr::null_mut()),
             child: UnsafeCell::new(MaybeUninit::uninit()),
@@ -139,7 +141,7 @@ impl IoCell {
 /// A counted reference to a running request. The last one to go completes it.
 ///
 /// # Invariants
-/// `cell` is handed over and counted by `left` once for this reference.
+/// `cell` is handed over, and its `state` counts this reference.
 pub struct IoRef {
     cell: NonNull<IoCell>,
 }
@@ -255,27 +257,28 @@ impl IoRef {
 
     /// One more reference.
     pub(crate) fn another(&self) -> Self {
-        self.cell().left.fetch_add(1, Ordering::Relaxed);
+        self.cell().state.fetch_add(ONE, Ordering::Relaxed);
         Self { cell: self.cell }
     }
 
-    /// The memory of the inline child if it is free; it is then ours.
-    pub(super) fn take_inline(&self) -> Option<NonNull<ChildCell>> {
+    /// The memory of the inline child if it is free, which is then ours, and a reference for it.
+    pub(super) fn take_inline(&self) -> Option<(NonNull<ChildCell>, Self)> {
         let cell = self.cell();
         // Only the issuing loop takes it, so a plain look is enough.
-        if cell.inline.load(Ordering::Acquire) != FREE {
+        if cell.state.load(Ordering::Acquire) & BUSY != 0 {
             return None;
         }
-        cell.inline.store(BUSY, Ordering::Relaxed);
-        NonNull::new(cell.child.get().cast::<ChildCell>())
+        let memory = NonNull::new(cell.child.get().cast::<ChildCell>())?;
+        cell.state.fetch_add(BUSY + ONE, Ordering::Relaxed);
+        Some((memory, Self { cell: self.cell }))
     }
 
     /// Lets the inline child's completion go on issuing, in place of this loop.
     ///
     /// Gives the reference back when the child is done already.
     pub(crate) fn park(self) -> Result<(), Self> {
-        let inline = &self.cell().inline;
-        match inline.compare_exchange(BUSY, PARKED, Ordering::AcqRel, Ordering::Acquire) {
+        let park = |state: u32| (state & BUSY != 0).then_some(state | PARKED);
+        match self.cell().state.fetch_update(Ordering::AcqRel, Ordering::Acquire, park) {
             Ok(_) => {
                 mem::forget(self);
                 Ok(())
@@ -284,21 +287,36 @@ impl IoRef {
         }
     }
 
-    /// The inline child is done with its memory. Gives the parked reference back, if there is one.
-    pub(super) fn release_inline(&self) -> Option<Self> {
-        let was = self.cell().inline.swap(FREE, Ordering::AcqRel);
-        // The reference that `park` forgot is still counted.
-        (was == PARKED).then(|| Self { cell: self.cell })
+    /// The inline child is done with its memory and with its reference, this one. Gives the
+    /// parked reference, if there is one.
+    pub(super) fn end_inline(self) -> Option<Self> {
+        let cell = self.cell;
+        let state = &self.cell().state;
+        // Nobody else is left who could look at the mark or make another reference.
+        if state.load(Ordering::Acquire) == BUSY + ONE {
+            return None;
+        }
+        let was = state.fetch_sub(BUSY + ONE, Ordering::AcqRel);
+        mem::forget(self);
+        if was & PARKED != 0 {
+            // Ours now: the reference that `park` forgot is still counted.
+            let parked = Self { cell };
+            parked.cell().state.fetch_and(!PARKED, Ordering::Relaxed);
+            return Some(parked);
+        }
+        if was & REFERENCES == ONE {
+            complete(cell);
+        }
+        None
     }
 
     /// Makes the request as new, to be queued again.
     fn rearm(cell: NonNull<IoCell>) -> Self {
         // SAFETY: the last reference is gone, so the cell is ours alone.
         let old = unsafe { cell.as_ref() };
-        old.left.store(1, Ordering::Relaxed);
+        old.state.store(ONE, Ordering::Relaxed);
         old.error.store(0, Ordering::Relaxed);
         old.back.store(false, Ordering::Relaxed);
-        old.inline.store(FREE, Ordering::Relaxed);
         old.slot.store(OUTSIDE, Ordering::Relaxed);
         old.table.store(ptr::null_mut(), Ordering::Relaxed);
         old.next.store(old.request.sector.0, Ordering::Relaxed);
@@ -309,9 +327,10 @@ impl IoRef {
 
 impl Drop for IoRef {
     fn drop(&mut self) {
-        let left = &self.cell().left;
-        // Whoever sees 1 holds the last reference: nobody is left to make another.
-        if left.load(Ordering::Acquire) == 1 || left.fetch_sub(1, Ordering::AcqRel) == 1 {
+        let state = &self.cell().state;
+        let last = |state: u32| state & REFERENCES == ONE;
+        // Whoever sees one holds the last reference: nobody is left to make another.
+        if last(state.load(Ordering::Acquire)) || last(state.fetch_sub(ONE, Ordering::AcqRel)) {
             complete(self.cell);
         }
     }

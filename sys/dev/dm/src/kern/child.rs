@@ -82,23 +82,24 @@ pub(crate) struct Piece {
     pub(crate) count: Sectors,
 }
 
-/// Memory for a child of some request.
+/// Memory for a child of some request, and the child's reference to that.
 ///
 /// # Invariants
 /// `memory` is for a `ChildCell`, ours alone, uninitialised.
 pub(crate) struct Room {
     memory: NonNull<ChildCell>,
     home: Home,
+    io: IoRef,
 }
 
 impl Room {
     /// Strategy or completion context. The request's own, else the platform's, else none.
     pub(crate) fn find(io: &IoRef) -> Option<Self> {
-        if let Some(memory) = io.take_inline() {
-            return Some(Self { memory, home: Home::Inline });
+        if let Some((memory, io)) = io.take_inline() {
+            return Some(Self { memory, home: Home::Inline, io });
         }
         let memory = raw::dm_kern_cell_alloc(CellKind::Child)?.cast();
-        Some(Self { memory, home: Home::Pool })
+        Some(Self { memory, home: Home::Pool, io: io.another() })
     }
 }
 
@@ -114,14 +115,15 @@ pub struct Child {
 unsafe impl Send for Child {}
 
 impl Child {
-    /// A child of `io` for a piece of it.
-    pub(crate) fn new(room: Room, io: IoRef, piece: Piece) -> Self {
+    /// A child for a piece of the request that the room is for.
+    pub(crate) fn new(room: Room, piece: Piece) -> Self {
+        let Room { memory, home, io } = room;
         let from = piece.at.since(io.request().sector);
         let data = if piece.op.has_data() { io.data_at(from) } else { ptr::null_mut() };
-        let cell = ChildCell::new(Owner::Io(io), room.home, piece, data);
+        let cell = ChildCell::new(Owner::Io(io), home, piece, data);
         // SAFETY: memory for a `ChildCell`, ours alone (invariant of `Room`).
-        unsafe { room.memory.as_ptr().write(cell) };
-        Self { cell: room.memory }
+        unsafe { memory.as_ptr().write(cell) };
+        Self { cell: memory }
     }
 
     /// A child that a thread waits for.
@@ -327,7 +329,7 @@ impl Child {
             io.fail(errno);
         }
         match ended.home {
-            Home::Inline => io.release_inline(),
+            Home::Inline => io.end_inline(),
             Home::Pool => {
                 // SAFETY: allocated as this kind by `Room::find`, and read out above.
                 unsafe { raw::dm_kern_cell_free(CellKind::Child, cell.cast()) };

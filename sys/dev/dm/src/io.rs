@@ -9,7 +9,7 @@ use crate::kern::cell::{IoRef, IoRequest, NestedCell};
 use crate::kern::child::{Child, Piece, Room};
 use crate::kern::disk::Op;
 use crate::lower::Lower;
-use crate::table::{FlushStep, Segment, Table};
+use crate::table::{FlushStep, Place, Segment, Table};
 use crate::target::{Mapping, Part, Range};
 use dm_protocol::{Errno, SECTOR_SIZE, Sector, Sectors};
 
@@ -107,10 +107,33 @@ fn step(io: &IoRef) -> Next {
     if at >= end || io.failed() {
         return Next::Over;
     }
-    let Some(segment) = io.table().and_then(|table| table.find(Sector(at))) else {
-        io.fail(Errno::EIO);
-        return Next::Over;
-    };
+    match io.table().and_then(|table| table.place(Sector(at))) {
+        Some(Place::Straight { lower, sector, left }) => {
+            let count = Sectors(left.0.min(end.saturating_sub(at)));
+            send_straight(io, Sector(at), count, lower, sector)
+        }
+        Some(Place::Asked(segment)) => ask(io, segment, at, piece),
+        None => {
+            io.fail(Errno::EIO);
+            Next::Over
+        }
+    }
+}
+
+/// Sends a piece where the table knows it to live.
+fn send_straight(io: &IoRef, at: Sector, count: Sectors, lower: &Lower, sector: Sector) -> Next {
+    let Some(room) = Room::find(io) else { return Next::Wait };
+    let request = io.request();
+    io.advance(at.0.saturating_add(count.0), 0);
+    let piece = Piece { op: request.op, fua: request.fua, at, count };
+    lower.submit(Child::new(room, piece), sector);
+    Next::More
+}
+
+/// Sends the next piece of a request where the target of its segment says.
+fn ask(io: &IoRef, segment: &Segment, at: u64, piece: u32) -> Next {
+    let request = io.request();
+    let end = request.sector.0.saturating_add(request.count.0);
     let whole = Sectors(end.min(segment.end).saturating_sub(at));
     let local = Sector(at.saturating_sub(segment.start));
     let spread = segment.spread(request.op);

@@ -8,11 +8,12 @@ use crate::lower::Lower;
 use crate::params::Params;
 use crate::target::{Setup, Target, TargetType};
 use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use dm_protocol::{Errno, Failure, SECTOR_SIZE, Sector, Sectors, SegmentSpec};
+use dm_protocol::{DevNo, Errno, Failure, SECTOR_SIZE, Sector, Sectors, SegmentSpec};
 
 /// The sectors that one target maps.
 pub struct Segment {
@@ -25,6 +26,26 @@ pub struct Segment {
     /// Its target's type.
     pub(crate) kind: &'static TargetType,
 }
+
+/// Where a sector lives, as far as a table knows.
+pub(crate) enum Place<'a> {
+    /// There, with so many behind it in order.
+    Straight {
+        /// The device.
+        lower: &'a Lower,
+        /// Where on it.
+        sector: Sector,
+        /// To the end of the segment.
+        left: Sectors,
+    },
+    /// Where this segment's target says.
+    Asked(&'a Segment),
+}
+
+/// What the index notes of a segment that lies straight on a device: in the upper bits the
+/// number of the device, counted from 1; below it what is added to a sector, modulo 2^55, as
+/// no device has more sectors. Zero for other segments.
+struct Note;
 
 /// Where a flush has to go.
 pub(crate) enum FlushStep {
@@ -89,11 +110,13 @@ impl Table {
                 return Err(Failure::new(Errno::EINVAL, message));
             }
         }
-        let ends: Vec<u64> = segments.iter().map(|segment| segment.end).collect();
+        let notes = Note::of_all(&segments, &lowers);
+        let ends = segments.iter().map(|segment| segment.end);
+        let ranges: Vec<(u64, u64)> = ends.zip(notes).collect();
         let mut flush = flush_steps(&segments);
         flush.shrink_to_fit();
         Ok(Self {
-            index: Index::new(&ends),
+            index: Index::new(&ranges),
             discards: segments.iter().any(|segment| segment.target.discards()),
             segments,
             flush,
@@ -106,11 +129,20 @@ impl Table {
 
     /// The segment of a sector.
     #[must_use]
-    #[inline]
     pub fn find(&self, at: Sector) -> Option<&Segment> {
-        match self.segments.as_slice() {
-            [only] => (at.0 < only.end).then_some(only),
-            all => all.get(self.index.find(at.0)?),
+        self.segments.get(self.index.find(at.0)?.nr)
+    }
+
+    /// Where a sector lives.
+    #[inline]
+    pub(crate) fn place(&self, at: Sector) -> Option<Place<'_>> {
+        let found = self.index.find(at.0)?;
+        match Note::decode(found.note, at) {
+            Some((number, sector)) => {
+                let left = Sector(found.end).since(at);
+                self.lowers.get(number).map(|lower| Place::Straight { lower, sector, left })
+            }
+            None => self.segments.get(found.nr).map(Place::Asked),
         }
     }
 
@@ -169,6 +201,36 @@ impl Segment {
             Op::Discard | Op::WriteZeroes => self.target.spread(op).max(1),
             Op::Read | Op::Write | Op::Flush => 1,
         }
+    }
+}
+
+impl Note {
+    /// Bits of a sector.
+    const BITS: u32 = 55;
+    const SECTORS: u64 = 1 << Self::BITS;
+
+    fn of_all(segments: &[Segment], lowers: &[Lower]) -> Vec<u64> {
+        let numbers = (1_u64..).take_while(|number| *number < 1 << (64 - Self::BITS));
+        let numbers: BTreeMap<DevNo, (u64, &Lower)> =
+            lowers.iter().zip(numbers).map(|(lower, nr)| (lower.devno(), (nr, lower))).collect();
+        let note = |segment: &Segment| {
+            let (lower, offset) = segment.target.straight()?;
+            let (number, known) = numbers.get(&lower.devno())?;
+            let end = offset.0.checked_add(segment.length().0)?;
+            if end > Self::SECTORS || !known.is(lower) {
+                return None;
+            }
+            let add = offset.0.wrapping_sub(segment.start) & (Self::SECTORS - 1);
+            Some(number << Self::BITS | add)
+        };
+        segments.iter().map(|segment| note(segment).unwrap_or(0)).collect()
+    }
+
+    /// The number of the device and the sector there.
+    #[inline]
+    fn decode(note: u64, at: Sector) -> Option<(usize, Sector)> {
+        let number = (note >> Self::BITS).checked_sub(1)?;
+        Some((number as usize, Sector(note.wrapping_add(at.0) & (Self::SECTORS - 1))))
     }
 }
 

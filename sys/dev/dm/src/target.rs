@@ -90,6 +90,13 @@ pub trait Target: Send + Sync {
     /// Where the sectors of `range` live.
     fn map(&self, range: Range) -> Mapping<'_>;
 
+    /// The device and the sector there on which the segment begins, if the whole of it lies
+    /// there in order, whatever the operation. The core then maps without asking: neither
+    /// `map` nor `failed` is called.
+    fn straight(&self) -> Option<(&Lower, Sector)> {
+        None
+    }
+
     /// Writes the parameters as a table would give them.
     ///
     /// # Errors

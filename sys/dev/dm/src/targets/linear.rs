@@ -31,6 +31,10 @@ impl Target for Linear {
         }
     }
 
+    fn straight(&self) -> Option<(&Lower, Sector)> {
+        Some((&self.lower, self.offset))
+    }
+
     fn params(&self, out: &mut dyn fmt::Write, _keys: Keys) -> fmt::Result {
         write!(out, "{} {}", self.lower, self.offset)
     }

@@ -15,6 +15,7 @@ pub mod random;
 pub mod snapshot;
 pub mod sync;
 pub mod toys;
+pub mod wire;
 pub mod world;
 
 pub use disk::{Disk, DiskSpec, Mode};

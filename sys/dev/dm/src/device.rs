@@ -33,7 +33,7 @@ pub struct Device {
     size: AtomicU64,
     sector_size: AtomicU32,
     /// Held while the platform is told of a change.
-    notice: Mutex<()>,
+    pub(crate) notice: Mutex<()>,
     pub(crate) stats: Stats,
     pub(crate) event: Arc<Event>,
 }
@@ -152,6 +152,9 @@ impl Device {
         self.live.show(table.as_ref());
         self.readonly.store(readonly, Ordering::Relaxed);
         let size = table.as_ref().map_or(Sectors::ZERO, |table| table.size());
+        if size != self.size() {
+            state.geometry = None;
+        }
         self.size.store(size.0, Ordering::Relaxed);
         let sector_size = table.as_ref().map_or(512, |table| table.sector_size());
         self.sector_size.store(sector_size, Ordering::Relaxed);

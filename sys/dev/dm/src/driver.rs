@@ -1,7 +1,7 @@
 //! The driver: all devices, and who may reach them.
 
 use crate::command::Refusals;
-use crate::device::{Device, Life};
+use crate::device::{Device, Life, State};
 use crate::kern::child::Piece;
 use crate::kern::disk::Op;
 use crate::kern::node;
@@ -175,20 +175,17 @@ impl Driver {
     /// Thread context. Removes a device that nobody has open; with `at_close`, when its last
     /// opener is gone.
     pub(crate) fn remove(&self, device: &Arc<Device>, at_close: bool) -> Result<(), Failure> {
+        // What is open is refused at once, though a command may hold `control` for long.
+        if !may_leave(&mut device.state(), at_close)? {
+            return Ok(());
+        }
         let control = device.control.lock();
         {
+            // The platform hears of no change after it was told to hide the device.
+            let _notice = device.notice.lock();
             let mut state = device.state();
-            match state.life {
-                Life::Present => {}
-                Life::Attaching | Life::Leaving => return Err(Errno::ENOENT.into()),
-            }
-            if state.opens > 0 {
-                if at_close {
-                    state.remove_at_close = true;
-                    return Ok(());
-                }
-                let message = format!("{} is open {} times", state.name, state.opens);
-                return Err(Failure::new(Errno::EBUSY, message));
+            if !may_leave(&mut state, at_close)? {
+                return Ok(());
             }
             state.life = Life::Leaving;
         }
@@ -421,6 +418,23 @@ impl Drop for Opened {
             let _ = driver.remove(&self.device, true);
         }
     }
+}
+
+/// True if nobody has the device open; if somebody has, it goes `at_close` or stays.
+fn may_leave(state: &mut State, at_close: bool) -> Result<bool, Failure> {
+    match state.life {
+        Life::Present => {}
+        Life::Attaching | Life::Leaving => return Err(Errno::ENOENT.into()),
+    }
+    if state.opens > 0 {
+        if at_close {
+            state.remove_at_close = true;
+            return Ok(false);
+        }
+        let message = format!("{} is open {} times", state.name, state.opens);
+        return Err(Failure::new(Errno::EBUSY, message));
+    }
+    Ok(true)
 }
 
 fn exists(what: &str, text: &str) -> Failure {

@@ -25,7 +25,9 @@ impl Driver {
         let mut seen = BTreeSet::new();
         for lower in &below {
             if reaches(lower, device.minor(), &mut seen) {
-                let (lower, name) = (lower.state().name.clone(), device.state().name.clone());
+                // One after the other, since they may be one.
+                let lower = lower.state().name.clone();
+                let name = device.state().name.clone();
                 let message = format!("{lower} is, or lies on, {name} itself");
                 return Err(Failure::new(Errno::ELOOP, message));
             }

@@ -9,6 +9,7 @@ pub mod control;
 pub mod disk;
 pub mod errno;
 pub mod front;
+pub mod fuse;
 #[expect(unsafe_code, reason = "the other side of the driver's seam")]
 pub mod kern;
 #[expect(unsafe_code, reason = "hands requests to the driver and takes them back")]

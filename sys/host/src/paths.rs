@@ -40,6 +40,21 @@ pub fn mapper_dir() -> PathBuf {
     dev_dir().join("mapper")
 }
 
+/// Where the files of mapped devices are, in the directory that stands for /dev.
+#[must_use]
+pub fn files_dir_in(dev_dir: &Path) -> PathBuf {
+    dev_dir.join("dm")
+}
+
+/// The minor of the mapped device whose file a path is, by whatever way it leads there.
+#[must_use]
+pub fn mapped_file(spec: &str) -> Option<u32> {
+    let path = Path::new(spec);
+    let minor = path.file_name()?.to_str()?.strip_prefix("dm-")?.parse().ok()?;
+    let folder = fs::canonicalize(path.parent()?).ok()?;
+    (folder == fs::canonicalize(files_dir_in(&dev_dir())).ok()?).then_some(minor)
+}
+
 /// The file system with this `st_dev` is served by this process: its files are no disks.
 pub fn add_own(st_dev: u64) {
     PLACES.write().unwrap_or_else(PoisonError::into_inner).own.insert(st_dev);

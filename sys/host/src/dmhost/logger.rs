@@ -6,11 +6,16 @@ use std::io::{Write, stderr};
 struct Lines;
 
 impl Log for Lines {
-    fn enabled(&self, _: &Metadata<'_>) -> bool {
-        true
+    /// Other crates tell of their doings, which matter to us only when we are asked for more.
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        let foreign = metadata.target().starts_with("fuser");
+        !foreign || metadata.level() == Level::Error || log::max_level() > LevelFilter::Info
     }
 
     fn log(&self, record: &Record<'_>) {
+        if !self.enabled(record.metadata()) {
+            return;
+        }
         let kind = match record.level() {
             Level::Error => "error: ",
             Level::Warn => "warning: ",

@@ -7,6 +7,7 @@ use dm::driver::Driver;
 use dm::targets::TARGETS;
 use dm_host::control::{Control, Limits};
 use dm_host::front::Registry;
+use dm_host::fuse::Fuse;
 use dm_host::nbd::Nbd;
 use dm_host::{concise, paths};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -38,6 +39,7 @@ pub fn run(options: &Options) -> Result<(), String> {
         Ok(Serving {
             _control: control.map_err(|error| format!("control: {error}"))?,
             _nbd: nbd.map_err(|error| format!("nbd: {error}"))?,
+            _fuse: files(options, &driver, &registry),
         })
     });
     let served = served.map(|serving| {
@@ -56,6 +58,7 @@ pub fn run(options: &Options) -> Result<(), String> {
 struct Serving {
     _control: Control,
     _nbd: Option<Nbd>,
+    _fuse: Option<Fuse>,
 }
 
 fn serve(
@@ -81,6 +84,15 @@ fn allow_many_files() {
     let limit = getrlimit(Resource::Nofile);
     // What is not granted shows when files run out.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+}
+
+/// Files for the devices. Without the right to make them the rest is served all the same.
+fn files(options: &Options, driver: &Arc<Driver>, registry: &Arc<Registry>) -> Option<Fuse> {
+    if options.no_fuse {
+        return None;
+    }
+    let started = Fuse::start(&paths::dev_dir(), driver, registry);
+    started.map_err(|why| log::warn!("{why}; devices are served over NBD only")).ok()
 }
 
 /// The devices to make first.

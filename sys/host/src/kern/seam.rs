@@ -183,8 +183,11 @@ extern "Rust" fn dm_kern_major() -> u32 {
 
 #[unsafe(no_mangle)]
 extern "Rust" fn dm_kern_mapped_minor(spec: &str) -> Option<u32> {
-    let name = paths::mapped_name(spec)?;
-    Registry::current().by_name(&name).map(|shown| shown.minor)
+    let registry = Registry::current();
+    let by_name = |name: String| registry.by_name(&name);
+    let by_file = |minor| registry.by_minor(minor);
+    let shown = paths::mapped_name(spec).and_then(by_name);
+    shown.or_else(|| paths::mapped_file(spec).and_then(by_file)).map(|shown| shown.minor)
 }
 
 /// What a disk's handle points to.

@@ -2,6 +2,8 @@
 //!
 //! One process, one FUSE mount: the tests share a harness of their own each, on real files.
 
+#![expect(clippy::unwrap_used, reason = "a test's own set-up")]
+
 use dm::driver::Driver;
 use dm::targets::TARGETS;
 use dm_host::front::Registry;

@@ -128,7 +128,7 @@ options! {
     NoFlush "noflush" "" Argument::None, "do not flush when suspending";
     NoHeadings "noheadings" "" Argument::None, "print no line of headings";
     NoLockfs "nolockfs" "" Argument::None, "do not sync the file system when suspending";
-    NoOpenCount "noopencount" "" Argument::None, "do not print open counts";
+    NoOpenCount "noopencount" "" Argument::None, "accepted and ignored";
     NoTable "notable" "n" Argument::None, "create the device without table";
     NoUdevRules "noudevrules" "" Argument::None, "accepted and ignored";
     NoUdevSync "noudevsync" "" Argument::None, "accepted and ignored";

@@ -101,7 +101,9 @@ impl<'a> Session<'a> {
 
     /// A new or known name in the driver's form.
     pub fn mangled(&self, name: &str) -> Result<String, Fail> {
-        mangle(name, self.mangling).map_err(|mixed| Fail::Because(mixed.to_string()))
+        mangle(name, self.mangling).map_err(|mixed| {
+            Fail::Because(format!("{mixed}\nFailed to mangle device name \"{name}\"."))
+        })
     }
 
     /// A name of the driver as it is shown.

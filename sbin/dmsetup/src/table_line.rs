@@ -37,7 +37,7 @@ pub fn parse(text: &str, source: Source) -> Result<Vec<SegmentSpec>, String> {
             continue;
         }
         let segment = parse_line(line).ok_or_else(|| {
-            format!("Invalid format on line {} of table {}", nr + 1, source.name())
+            format!("Invalid format on line {} of table {}.", nr + 1, source.name())
         })?;
         table.push(segment);
     }

@@ -192,11 +192,11 @@ const UTF8: Lines = Lines {
 };
 const VT100: Lines = Lines {
     empty: "  ",
-    branch: "\x1b(0\x0etq\x0f\x1b(B",
-    through: "\x1b(0\x0ex\x0f\x1b(B ",
-    last: "\x1b(0\x0emq\x0f\x1b(B",
-    single: "\x1b(0\x0eqqq\x0f\x1b(B",
-    first: "\x1b(0\x0eqwq\x0f\x1b(B",
+    branch: "\x1b(0\x0ftq\x1b(B",
+    through: "\x1b(0\x0fx\x1b(B ",
+    last: "\x1b(0\x0fmq\x1b(B",
+    single: "\x1b(0\x0fqqq\x1b(B",
+    first: "\x1b(0\x0fqwq\x1b(B",
 };
 
 impl Style {
@@ -232,6 +232,8 @@ impl Style {
                 _ => return Err(format!("Tree options not recognised: {options}.")),
             }
         }
+        // Attributes make lines too long to be shared.
+        style.compact &= !(style.active || style.open || style.access || style.uuid);
         Ok(style)
     }
 }

@@ -86,12 +86,12 @@ fn a_wrong_line_is_named() {
         ("zero", 1),
     ] {
         let error = parse(text, Source::File("t".into())).expect_err(text);
-        assert_eq!(error, format!("Invalid format on line {line} of table t"));
+        assert_eq!(error, format!("Invalid format on line {line} of table t."));
     }
     let error = parse("x", Source::Argument).expect_err("no table");
-    assert_eq!(error, "Invalid format on line 1 of table ");
+    assert_eq!(error, "Invalid format on line 1 of table .");
     let error = parse("x", Source::Stdin).expect_err("no table");
-    assert_eq!(error, "Invalid format on line 1 of table on stdin");
+    assert_eq!(error, "Invalid format on line 1 of table on stdin.");
 }
 
 #[test]

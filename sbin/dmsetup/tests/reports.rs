@@ -26,7 +26,7 @@ fn fields_of_every_kind_have_their_values() {
         ("blkdevs_used,devs_used", "dm-0:base\ndm-0:base\nvdb:\n"),
         ("device_ref_count,names_using_dev", "0:\n0:\n2:a-top,b-top\n"),
         ("devnos_using_dev", "\n\n253:1,253:2\n"),
-        ("vg_name,lv_name", "a:top\nb:top\nbase:\n"),
+        ("subsystem,vg_name", ":\n:\n:\n"),
         ("read_ahead,uuid,open,segments,events", "0::0:1:0\n0::0:1:0\n0:U:2:1:0\n"),
     ];
     for (fields, expected) in fields {
@@ -40,11 +40,20 @@ fn all_stands_for_the_fields_of_a_section() {
     let shell = with_stack();
     let first = |line: &str| shell.ok(line).lines().next().expect("headings").to_string();
     assert_eq!(
-        first("info -c -o deps_all base"),
-        "#Devs DevNamesUsed     DevNosUsed       BlkDevNamesUsed  #Refs RefNames    RefDevNos  "
+        first("info -c -o deps_all,tree_all base"),
+        "#Devs DevNosUsed       BlkDevNamesUsed  DevNamesUsed     #Refs RefNames    RefDevNos  "
     );
+    assert!(first("info -c -o all base").ends_with("Subsys VG   LV   LVLayer"));
     assert!(first("info -c -o all base").starts_with("Name             MangledName"));
     assert!(first("info -c -o +device_count base").ends_with("#Devs"));
+}
+
+#[test]
+fn names_of_devices_are_split_when_their_uuid_says_whose_they_are() {
+    let shell = Shell::default();
+    shell.ok("create vg0-lv0 -u LVM-123 --table '0 8 zero'");
+    shell.ok("create vg0-other -u CRYPT-1 --table '0 8 zero'");
+    assert_eq!(shell.ok("info -c --noheadings -o splitname_all"), "LVM:vg0:lv0:\nCRYPT:::\n");
 }
 
 #[test]
@@ -120,6 +129,8 @@ fn unknown_fields_are_answered_with_the_known_ones() {
     let output = Shell::default().run("info -c -o name,nosuch");
     assert!(output.err.ends_with("\nUnrecognised field: nosuch\n"), "{}", output.err);
     assert_eq!(output.status, 1);
+    let output = Shell::default().run("info -c -o name,");
+    assert!(output.err.ends_with("\nUnrecognised field: \n"), "{}", output.err);
     let output = Shell::default().run("info -c -O nosuch");
     assert!(output.err.ends_with("\ndm_report: Unrecognised field: nosuch\n"), "{}", output.err);
     assert_eq!(Shell::default().run("info -c -o help").status, 0);
@@ -139,6 +150,7 @@ fn rows_come_in_every_form() {
         ("--rows --noheadings", "vg0\nlv0\n\n"),
         ("--unbuffered", "VG   LV   LVLayer\nvg0  lv0         \n"),
         ("-o +subsystem", "VG   LV   LVLayer Subsys\nvg0  lv0          LVM   \n"),
+        ("-o ,lv_name,,vg_name", "LV   VG  \nlv0  vg0 \n"),
         ("-o lvname,VG_NAME", "LV   VG  \nlv0  vg0 \n"),
         ("-o splitname_all", "Subsys VG   LV   LVLayer\nLVM    vg0  lv0         \n"),
         ("-o+selected -S lv_name=x", "VG   LV   LVLayer Selected\nvg0  lv0                 0\n"),

@@ -92,7 +92,8 @@ fn options_are_taken_as_getopt_long_takes_them() {
         ("ls --manglename never", "Unknown name mangling mode."),
         ("ls -o bogus", "Option not recognised: bogus."),
         ("ls --tree -o bogus", "Tree options not recognised: bogus."),
-        ("deps -o bogus", "Option not recognised: bogus."),
+        ("deps -o devno,bogus", "Option not recognised: devno,bogus."),
+        ("info a -o name", "Option not recognised: name."),
     ] {
         let output = shell.run(line);
         let expected = format!("{why}\nCouldn't process command line.\n");

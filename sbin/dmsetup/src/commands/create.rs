@@ -7,7 +7,7 @@ use crate::options::Opt;
 use crate::report::Report;
 use crate::session::{Session, Subject};
 use crate::table_line::Source;
-use libdm::{Load, NewDevice, Removal, SegmentSpec, Transition, Uuid};
+use libdm::{Command, DevNo, Load, NewDevice, Removal, SegmentSpec, Transition, Uuid};
 use zeroize::Zeroizing;
 
 pub fn create(session: &mut Session<'_>, call: &Call<'_>, _: &mut Report) -> Result<(), Fail> {
@@ -43,7 +43,13 @@ fn new_device(
     let uuid = uuid.filter(|uuid| !uuid.is_empty());
     let uuid = uuid.map(|uuid| session.mangled(uuid)).transpose()?;
     let uuid = uuid.map(Uuid::new).transpose().map_err(libdm::Error::from)?;
-    let device = NewDevice::named(&session.mangled(name)?)?;
+    let name = session.mangled(name)?;
+    let refused = |error| match error {
+        libdm::Error::Argument(failure) => Subject::named(name.as_str())
+            .refused(libdm::Error::Refused { command: Command::Create, failure }),
+        error => error.into(),
+    };
+    let device = NewDevice::named(&name).map_err(refused)?;
     Ok(NewDevice { uuid, minor, readonly, ..device })
 }
 
@@ -57,7 +63,10 @@ fn create_one(
     let subject = Subject::named(&*device.name);
     let uuid = device.uuid.as_deref().unwrap_or_default();
     let with_uuid = || subject.clone().with_uuid(uuid);
-    let created = dm.create(device).map_err(|error| with_uuid().refused(error))?;
+    let major = session.options.number(Opt::Major).map_err(Fail::Because)?;
+    let wanted = major.zip(device.minor).map(|(major, minor)| DevNo { major, minor });
+    let asked = || wanted.map_or_else(with_uuid, |devno| with_uuid().with_devno(devno));
+    let created = dm.create(device).map_err(|error| asked().refused(error))?;
     let with_devno = || with_uuid().with_devno(created.devno);
     let nodes = session.nodes()?;
     let Some(table) = table else {

@@ -24,7 +24,11 @@ pub fn deps(session: &mut Session<'_>, call: &Call<'_>, _: &mut Report) -> Resul
         }
         let major = deps.info.devno.major;
         let name = session.shown(&deps.info.name);
-        let prefix = if call.multiple { format!("{name}: ") } else { String::new() };
+        let prefix = if call.multiple && !session.has(Opt::Verbose) {
+            format!("{name}: ")
+        } else {
+            String::new()
+        };
         write!(session.out, "{prefix}{} dependencies\t:", deps.devices.len())?;
         for dep in &deps.devices {
             let mapped = names.iter().find(|Entry { devno, .. }| *devno == dep.devno);

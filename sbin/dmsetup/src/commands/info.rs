@@ -16,14 +16,13 @@ pub fn info(session: &mut Session<'_>, call: &Call<'_>, report: &mut Report) -> 
             false => print_long(session, &info),
         }
     });
-    explain_missing(session, result, !columns)
+    explain_missing(session, result)
 }
 
 /// Prints the state of a device in lines.
 pub fn print_long(session: &mut Session<'_>, info: &Info) -> Result<(), Fail> {
     let name = session.shown(&info.name);
     let uuid = session.shown(&info.uuid);
-    let count_opens = !session.has(Opt::NoOpenCount);
     let out = &mut *session.out;
     let state = if info.suspended { "SUSPENDED" } else { "ACTIVE" };
     let readonly = if info.readonly { " (READ-ONLY)" } else { "" };
@@ -39,9 +38,7 @@ pub fn print_long(session: &mut Session<'_>, info: &Info) -> Result<(), Fail> {
     // The driver reads nothing ahead; the line is there for those who count lines.
     writeln!(out, "Read Ahead:        0")?;
     writeln!(out, "Tables present:    {tables}")?;
-    if count_opens {
-        writeln!(out, "Open count:        {}", info.open_count)?;
-    }
+    writeln!(out, "Open count:        {}", info.open_count)?;
     writeln!(out, "Event number:      {}", info.event_nr)?;
     writeln!(out, "Major, minor:      {}, {}", info.devno.major, info.devno.minor)?;
     writeln!(out, "Number of targets: {}", info.target_count)?;

@@ -48,7 +48,7 @@ pub fn table(session: &mut Session<'_>, file: Option<&str>) -> Result<Vec<Segmen
             Source::Argument
         }
         (_, Some(file), _) | (None, None, Some(file)) => {
-            let couldnt = |_| Fail::Because(format!("Couldn't open '{file}' for reading"));
+            let couldnt = |_| Fail::Because(format!("Couldn't open '{file}' for reading."));
             read(&mut File::open(file).map_err(couldnt)?, &mut text)?;
             Source::File(file.into())
         }

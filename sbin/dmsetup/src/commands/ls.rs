@@ -21,19 +21,19 @@ pub enum Shown {
 }
 
 impl Shown {
-    /// Reads `-o`.
+    /// Reads `-o`; of several the last one counts.
     pub fn parse(text: &str) -> Result<Self, String> {
-        match text {
+        text.split(',').try_fold(Self::default(), |_, word| match word {
             "devno" => Ok(Self::Number),
             "devname" => Ok(Self::DeviceName),
             "blkdevname" => Ok(Self::BlockName),
             _ => Err(format!("Option not recognised: {text}.")),
-        }
+        })
     }
 
     /// What the options say.
     pub fn of(session: &Session<'_>) -> Result<Self, Fail> {
-        let text = session.options.text(Opt::Options);
+        let text = session.options.text(Opt::Options).filter(|_| !session.has(Opt::Columns));
         text.map_or(Ok(Self::default()), Self::parse).map_err(Fail::Because)
     }
 }
@@ -57,8 +57,14 @@ pub fn ls(session: &mut Session<'_>, call: &Call<'_>, report: &mut Report) -> Re
     Ok(())
 }
 
-/// Prints a device of the list.
-pub fn print_one(session: &mut Session<'_>, name: &str, devno: DevNo) -> Result<(), Fail> {
+/// Prints a device that `--target` found, as LVM2 does: the number in its other form.
+pub fn print_found(session: &mut Session<'_>, name: &str, devno: DevNo) -> Result<(), Fail> {
+    let name = session.shown(name);
+    writeln!(session.out, "{name}\t({}, {})", devno.major, devno.minor)?;
+    Ok(())
+}
+
+fn print_one(session: &mut Session<'_>, name: &str, devno: DevNo) -> Result<(), Fail> {
     let name = session.shown(name);
     let what = match Shown::of(session)? {
         Shown::Number => devno.to_string(),

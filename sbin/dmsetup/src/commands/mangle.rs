@@ -5,21 +5,32 @@ use crate::error::Fail;
 use crate::report::Report;
 use crate::session::Session;
 use libdm::DeviceName;
-use libdm::mangle::{Mode, mangle as mangled};
+use libdm::mangle::{Mode, mangle as mangled, unmangle};
 
 pub fn mangle(session: &mut Session<'_>, call: &Call<'_>, _: &mut Report) -> Result<(), Fail> {
     // Names are shown and sought as the driver has them, and brought into the form asked for.
-    let wanted = match std::mem::replace(&mut session.mangling, Mode::None) {
-        Mode::None => Mode::Auto,
-        mode => mode,
+    let mode = std::mem::replace(&mut session.mangling, Mode::None);
+    let form = |text: &str| match mode {
+        Mode::None => Ok(unmangle(text)),
+        mode => mangled(text, mode).map_err(|mixed| Fail::Because(mixed.to_string())),
     };
     for_named_or_all(session, call, |session, subject, _| {
         let info = session.info(subject)?;
         let name = &info.name;
-        let new = mangled(name, wanted).map_err(|mixed| Fail::Because(mixed.to_string()))?;
+        let new = form(name)?;
+        if form(&info.uuid)? != info.uuid {
+            let uuid = &info.uuid;
+            return Err(Fail::Because(format!(
+                "{name}: {uuid}: UUID in incorrect form. \n\
+                 Unable to change device UUID. The device must be deactivated first."
+            )));
+        }
         if new == *name {
-            let uuid = if info.uuid.is_empty() { "[no UUID]" } else { &info.uuid };
-            writeln!(session.out, "{name}: {uuid}: name already in correct form")?;
+            let (uuid, what) = match info.uuid.as_str() {
+                "" => ("[no UUID]", "name"),
+                uuid => (uuid, "name and UUID"),
+            };
+            writeln!(session.out, "{name}: {uuid}: {what} already in correct form")?;
             return Ok(());
         }
         writeln!(session.out, "{name}: renaming to {new}")?;

@@ -16,9 +16,12 @@ pub fn message(session: &mut Session<'_>, call: &Call<'_>, _: &mut Report) -> Re
     };
     let subject = session.subject(device)?;
     let dm = session.dm()?;
-    let (sector, text) =
-        rest.split_first().ok_or_else(|| Fail::Because("invalid sector".into()))?;
-    let sector = sector.parse().map_err(|_| Fail::Because("invalid sector".into()))?;
+    let wrong = || Fail::Because("Invalid sector.".into());
+    let (sector, text) = rest.split_first().ok_or_else(wrong)?;
+    let sector = sector.parse().map_err(|_| wrong())?;
+    if text.is_empty() {
+        return Err(Fail::Because("No message supplied.".into()));
+    }
     let text = Zeroizing::new(text.join(" "));
     let answer = dm.message(&subject.device, Sector(sector), &text);
     if let Some(answer) = answer.map_err(|error| subject.refused(error))? {

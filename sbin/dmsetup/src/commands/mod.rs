@@ -103,7 +103,7 @@ commands! {
     "reload" "<device> [<table>|<table_file>] [--dry-run]",
         words(0, 2), load::load, "load a table into the inactive slot";
     "wipe_table" "[-f|--force] [--noflush] [--nolockfs] <device>...",
-        devices(1), wipe_table::wipe_table, "replace the table by one that only fails";
+        devices(0), wipe_table::wipe_table, "replace the table by one that only fails";
     "rename" "<device> [--setuuid] <new_name_or_uuid>",
         words(1, 2), rename::rename, "rename a device or set its uuid";
     "message" "<device> <sector> <message>",
@@ -141,14 +141,14 @@ pub fn needs_udev(name: &str) -> bool {
     name.strip_prefix("udev").is_some_and(|rest| cookie.contains(&rest))
 }
 
-/// Checks options whose meaning depends on the command.
+/// Checks `-o`, which names fields where there are columns and ways to write devices elsewhere.
 pub fn check(options: &Options, command: Option<&str>) -> Result<(), String> {
-    match (command, options.text(Opt::Options)) {
-        (Some("ls"), Some(text)) if options.has(Opt::Tree) => {
-            crate::tree::Style::parse(text, false).map(drop)
-        }
-        (Some("ls" | "deps"), Some(text)) => ls::Shown::parse(text).map(drop),
-        _ => Ok(()),
+    let Some(command) = command.and_then(find) else { return Ok(()) };
+    match options.text(Opt::Options) {
+        Some(_) if options.has(Opt::Columns) || command.name == "splitname" => Ok(()),
+        Some(text) if options.has(Opt::Tree) => crate::tree::Style::parse(text, false).map(drop),
+        Some(text) => ls::Shown::parse(text).map(drop),
+        None => Ok(()),
     }
 }
 
@@ -213,15 +213,11 @@ fn for_all(
 }
 
 /// Says of a device that is not there what LVM2 says when asked for its state.
-fn explain_missing(
-    session: &mut Session<'_>,
-    result: Result<(), Fail>,
-    on_stdout: bool,
-) -> Result<(), Fail> {
+fn explain_missing(session: &mut Session<'_>, result: Result<(), Fail>) -> Result<(), Fail> {
     match result {
         Err(fail) if fail.is_missing() => {
-            let to = if on_stdout { &mut *session.out } else { &mut *session.err };
-            writeln!(to, "Device does not exist.")?;
+            session.out.flush()?;
+            writeln!(session.err, "Device does not exist.")?;
             Err(Fail::Because(String::new()))
         }
         result => result,

@@ -5,7 +5,8 @@ use crate::error::Fail;
 use crate::options::Opt;
 use crate::report::Report;
 use crate::session::Session;
-use libdm::{DeviceName, Uuid};
+use libdm::mangle::mangle;
+use libdm::{Command, DeviceName, Uuid};
 
 pub fn rename(session: &mut Session<'_>, call: &Call<'_>, _: &mut Report) -> Result<(), Fail> {
     let (device, new) = match call.words {
@@ -24,7 +25,15 @@ pub fn rename(session: &mut Session<'_>, call: &Call<'_>, _: &mut Report) -> Res
     if new.contains('/') {
         return Err(Fail::Because(format!("Name \"{new}\" invalid. It contains \"/\".")));
     }
-    let name = DeviceName::new(session.mangled(new)?).map_err(libdm::Error::from)?;
+    if new.is_empty() {
+        return Err(Fail::Because("Non empty new name is required.".into()));
+    }
+    let name = mangle(new, session.mangling).map_err(|mixed| {
+        let mixed = mixed.to_string().replacen("The name", "The new name", 1);
+        Fail::Because(format!("{mixed}\nFailed to mangle new device name \"{new}\""))
+    })?;
+    let name = DeviceName::new(name)
+        .map_err(|failure| refused(libdm::Error::Refused { command: Command::Rename, failure }))?;
     let nodes = session.nodes()?;
     let old = match nodes.directory {
         Some(_) => session.info(&subject).map(|info| info.name).ok(),

@@ -1,7 +1,7 @@
 //! status, table: what a device's segments are and how they fare; also `ls --target` and `--exec`.
 
 use super::{Call, explain_missing, for_named_or_all, ls};
-use crate::concise::{self, Entry};
+use crate::concise::Entry;
 use crate::error::Fail;
 use crate::options::Opt;
 use crate::report::Report;
@@ -17,18 +17,17 @@ pub fn status(session: &mut Session<'_>, call: &Call<'_>, _: &mut Report) -> Res
         let answer = answer.map_err(|error| subject.refused(error))?;
         show(session, call, &answer.info, answer.segments)
     });
-    explain_missing(session, result, false)
+    explain_missing(session, result)
 }
 
-pub fn table(session: &mut Session<'_>, call: &Call<'_>, _: &mut Report) -> Result<(), Fail> {
-    let mut concise = Vec::new();
+pub fn table(session: &mut Session<'_>, call: &Call<'_>, report: &mut Report) -> Result<(), Fail> {
     for_named_or_all(session, call, |session, subject, call| {
         let (info, segments) = table_of(session, subject)?;
         if !session.has(Opt::Concise) {
             return show(session, call, &info, segments);
         }
         if segments.iter().any(|segment| is_wanted(session, segment)) || segments.is_empty() {
-            concise.push(Entry {
+            report.add_concise(Entry {
                 name: session.shown(&info.name),
                 uuid: session.shown(&info.uuid),
                 minor: Some(info.devno.minor),
@@ -37,11 +36,7 @@ pub fn table(session: &mut Session<'_>, call: &Call<'_>, _: &mut Report) -> Resu
             });
         }
         Ok(())
-    })?;
-    if !concise.is_empty() {
-        writeln!(session.out, "{}", concise::write(&concise))?;
-    }
-    Ok(())
+    })
 }
 
 fn table_of(
@@ -85,7 +80,7 @@ fn show(
     if verbose {
         super::info::print_long(session, info)?;
     }
-    let name = session.shown(&info.name);
+    let name = call.word(0).map_or_else(|| session.shown(&info.name), String::from);
     let prefix = if call.multiple && !verbose { format!("{name}: ") } else { String::new() };
     for segment in &segments {
         writeln!(session.out, "{prefix}{}", line(segment))?;
@@ -103,18 +98,15 @@ fn show(
 /// A device that `ls --target` or `ls --exec` found.
 fn listed(session: &mut Session<'_>, info: &Info) -> Result<(), Fail> {
     let Some(command) = session.options.text(Opt::Exec).map(String::from) else {
-        return ls::print_one(session, &info.name, info.devno);
+        return ls::print_found(session, &info.name, info.devno);
     };
     session.out.flush()?;
     let mut words = command.split_whitespace();
     let program = words.next().ok_or_else(|| Fail::Because("No command to execute".into()))?;
     let node = session.dev_dir.join("mapper").join(&info.name);
-    let status = process::Command::new(program).args(words).arg(node).status();
-    match status {
-        Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(Fail::Because(format!("{program}: {status}"))),
-        Err(error) => Err(Fail::Because(format!("{program}: {error}"))),
-    }
+    // How the command ends is between it and the user.
+    let started = process::Command::new(program).args(words).arg(node).status();
+    started.map(drop).map_err(|error| Fail::Because(format!("{program}: {error}")))
 }
 
 /// Writes zeros over keys. A key that is only named, with `:`, is none.

@@ -23,6 +23,9 @@ pub enum Section {
 }
 
 impl Section {
+    /// What `all` stands for in reports of devices.
+    pub const OF_DEVICES: &[Self] = &[Self::Name, Self::Info, Self::Deps, Self::Tree, Self::Split];
+
     const LISTED: [(Self, &'static str, &'static str); 4] = [
         (Self::Name, "name_", "Mapped Device Name"),
         (Self::Info, "info_", "Mapped Device Information"),
@@ -210,8 +213,9 @@ pub fn find(id: &str, all: &[Section]) -> Found {
     }
     let prefix = id.strip_suffix("all").unwrap_or_default();
     match Section::LISTED.iter().find(|(_, known, _)| canonical(known) == prefix) {
-        Some((Section::Deps, ..)) => return of(&[Section::Deps, Section::Tree]),
         Some((section, ..)) => return of(&[*section]),
+        // Listed with the relations, but asked for by itself.
+        None if prefix == "tree" => return of(&[Section::Tree]),
         None => {}
     }
     match ALL.iter().find(|field| canonical(field.id) == id) {

@@ -1,9 +1,10 @@
-//! Rows and columns: `info -c` and splitname.
+//! What is printed when all devices are known: rows and columns, and concise lists.
 
 pub mod fields;
 mod layout;
 mod select;
 
+use crate::concise;
 use crate::error::Fail;
 use crate::options::Opt;
 use crate::session::Session;
@@ -71,6 +72,7 @@ pub struct Report {
     selection: Option<Selection>,
     rows: Vec<Row>,
     graph: Option<Rc<Graph>>,
+    concise: Vec<concise::Entry>,
     active: bool,
     help: bool,
 }
@@ -88,7 +90,7 @@ impl Report {
     pub fn new(session: &mut Session<'_>, command: &str) -> Result<Self, Fail> {
         let (default, all): (_, &[Section]) = match command {
             "splitname" => (NAME_FIELDS, &[Section::Split]),
-            _ => (INFO_FIELDS, &[Section::Name, Section::Info]),
+            _ => (INFO_FIELDS, Section::OF_DEVICES),
         };
         let wanted = match session.options.text(Opt::Options) {
             None => default.to_string(),
@@ -96,7 +98,13 @@ impl Report {
             Some(fields) => fields.to_string(),
         };
         let mut report = Self { active: true, ..Self::default() };
-        for id in wanted.split(',').filter(|_| !wanted.is_empty()) {
+        // Commas in front of a field do not count, one after the last does.
+        let last = wanted.rsplit(',').next().unwrap_or_default();
+        let ids = wanted
+            .split(',')
+            .filter(|id| !id.is_empty())
+            .chain(Some(last).filter(|last| last.is_empty() && !wanted.is_empty()));
+        for id in ids {
             match fields::find(id, all) {
                 Found::Fields(found) => report.columns.extend(found),
                 Found::Help => return report.only_help(session),
@@ -174,7 +182,9 @@ impl Report {
             row.graph = self.graph.clone();
         }
         if self.uses(Section::Split) {
-            row.split = Some(Split::of(&row.name, "LVM"));
+            // Who made a device is written before the first dash of its uuid.
+            let subsystem = info.uuid.split_once('-').map_or("", |(subsystem, _)| subsystem);
+            row.split = Some(Split::of(&row.name, subsystem));
         }
         self.add(session, row)
     }
@@ -188,6 +198,11 @@ impl Report {
     ) -> Result<(), Fail> {
         let row = Row { split: Some(Split::of(name, subsystem)), ..Row::default() };
         self.add(session, row)
+    }
+
+    /// Adds a device to the list in the one-line format.
+    pub fn add_concise(&mut self, entry: concise::Entry) {
+        self.concise.push(entry);
     }
 
     fn add(&mut self, session: &mut Session<'_>, mut row: Row) -> Result<(), Fail> {
@@ -223,6 +238,9 @@ impl Report {
 
     /// Prints what was added.
     pub fn print(&mut self, session: &mut Session<'_>) -> Result<(), Fail> {
+        if !self.concise.is_empty() {
+            writeln!(session.out, "{}", concise::write(&self.concise))?;
+        }
         if !self.active || self.rows.is_empty() || session.has(Opt::Unbuffered) {
             return Ok(());
         }

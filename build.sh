@@ -96,8 +96,9 @@ counts_end() {
 # ---- commands ---------------------------------------------------------------
 
 cmd_run() { ## the demonstration: builds, makes devices in a process, shows them at work
-	cargo build --release --quiet
-	[ -x tests/demo.sh ] || die "tests/demo.sh is missing"
+	packages e2fsprogs fuse3 libnbd-bin
+	say "building"
+	cargo build --release --quiet -p dm-host -p dmsetup
 	exec tests/demo.sh "$@"
 }
 

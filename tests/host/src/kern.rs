@@ -150,7 +150,7 @@ unsafe fn dm_kern_cond_wait(
     let lock = unsafe { raw_lock(mutex) };
     // SAFETY: made by `dm_kern_cond_new` and not freed yet.
     let condition = unsafe { cond.cast::<RawCondition>().as_ref() };
-    let spin = u32::from(lock.level == Level::Interrupt);
+    let spin = u32::from(lock.level == Level::Interrupt && sync::LOCAL_IS_KEPT);
     assert!(local(Local::Strategy) == 0, "waiting in strategy or completion context");
     assert!(local(Local::Spin) == spin, "waiting while a lock of any context is held");
     let context = Context::current();
@@ -235,12 +235,7 @@ fn dm_kern_clock_ns() -> u64 {
 
 #[unsafe(no_mangle)]
 fn dm_kern_slot() -> usize {
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    thread_local! {
-        static SLOT: usize = NEXT.fetch_add(1, Ordering::Relaxed);
-    }
-    SLOT.with(|slot| *slot)
+    sync::slot()
 }
 
 #[unsafe(no_mangle)]

@@ -33,9 +33,12 @@ thread_local! {
     static LOCAL: [Cell<u32>; 3] = const { [const { Cell::new(0) }; 3] };
 }
 
-/// Adds to a thread's count. Nothing under shuttle.
+/// Is there a count for each thread?
+pub const LOCAL_IS_KEPT: bool = cfg!(not(feature = "shuttle"));
+
+/// Adds to a thread's count.
 pub fn local_add(which: Local, by: i32) {
-    if cfg!(not(feature = "shuttle")) {
+    if LOCAL_IS_KEPT {
         let _ = LOCAL.try_with(|cells| {
             let cell = &cells[which as usize];
             cell.set(cell.get().wrapping_add_signed(by));
@@ -79,4 +82,23 @@ pub fn wait_for<'a, T>(
 pub fn panicking() -> bool {
     use std::thread::panicking as failing;
     failing()
+}
+
+/// A number that differs between the threads that run at the same time.
+#[cfg(feature = "shuttle")]
+#[must_use]
+pub fn slot() -> usize {
+    thread::current().id().into()
+}
+
+/// A number that differs between the threads that run at the same time.
+#[cfg(not(feature = "shuttle"))]
+#[must_use]
+pub fn slot() -> usize {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    thread_local! {
+        static SLOT: usize = NEXT.fetch_add(1, Ordering::Relaxed);
+    }
+    SLOT.with(|slot| *slot)
 }

@@ -1,5 +1,6 @@
 //! Locks and conditions.
 
+pub use super::atomic;
 use super::raw::{self, Level, Wake};
 use core::cell::UnsafeCell;
 use core::marker::PhantomData;
@@ -164,11 +165,4 @@ impl Drop for Condition {
         // SAFETY: waiters borrow the condition, so there is none.
         unsafe { raw::dm_kern_cond_free(self.raw) };
     }
-}
-
-/// Atomic types, in one place so that model checkers can replace them.
-pub mod atomic {
-    pub use core::sync::atomic::{
-        AtomicBool, AtomicI32, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering,
-    };
 }

@@ -1,0 +1,213 @@
+//! Commands against I/O under schedules that shuttle chooses: random ones and ones with few
+//! switches, from fixed seeds. `DM_TEST_LONG` tries twenty times as many.
+
+use dm_protocol::{Action, Errno, Flags};
+use dm_schedules::context::Thing;
+use dm_schedules::random::long;
+use dm_schedules::toys::types;
+use dm_schedules::{Device, DiskSpec, Mode, World};
+use shuttle::scheduler::{PctScheduler, RandomScheduler};
+use shuttle::{Config, FailurePersistence, Runner};
+use std::sync::Arc;
+
+const SEED: u64 = 0x1c0_ffee;
+
+fn explore(count: usize, test: fn()) {
+    let count = count * if long() { 20 } else { 1 };
+    let mut config = Config::new();
+    config.stack_size = 512 << 10;
+    config.failure_persistence = FailurePersistence::Print;
+    let random = RandomScheduler::new_from_seed(SEED, count);
+    Runner::new(random, config.clone()).run(test);
+    let few = PctScheduler::new_from_seed(SEED, 3, count);
+    Runner::new(few, config).run(test);
+}
+
+/// A disk that ends transfers from a thread of its own.
+fn late(world: &World, sectors: u64) -> String {
+    world.disk_of(DiskSpec::new(sectors).mode(Mode::Thread(1))).name()
+}
+
+fn write_and_read(device: &Device, at: u64) {
+    let data = vec![at as u8 + 1; 1024];
+    device.write(at, &data).expect("a write");
+    assert!(device.read(at, 2).expect("a read") == data);
+}
+
+#[test]
+fn new_tables_against_io() {
+    explore(150, || {
+        let world = Arc::new(World::new());
+        let disk = late(&world, 8);
+        let device = world.create("d", &format!("0 8 linear {disk} 0"));
+        let swap = world.spawn(move |world| {
+            world.load("d", &format!("0 3 linear {disk} 0\n3 5 linear {disk} 3")).expect("loaded");
+            world.on("d", Action::Resume).expect("resumed");
+        });
+        let other = {
+            let device = device.clone();
+            world.spawn(move |_| write_and_read(&device, 5))
+        };
+        write_and_read(&device, 2);
+        device.flush().expect("a flush");
+        other.join().expect("no surprise");
+        swap.join().expect("no surprise");
+    });
+}
+
+#[test]
+fn suspensions_of_two_clients_against_io() {
+    explore(150, || {
+        let world = Arc::new(World::new());
+        let disk = late(&world, 8);
+        let device = world.create("d", &format!("0 8 linear {disk} 0"));
+        let suspend = |flags| {
+            world.spawn(move |world| {
+                world.on_with("d", Action::Suspend, flags).expect("suspended");
+                world.on("d", Action::Resume).expect("resumed");
+            })
+        };
+        let (one, two) = (suspend(Flags::NOFLUSH), suspend(Flags::EXISTS));
+        write_and_read(&device, 2);
+        one.join().expect("no surprise");
+        two.join().expect("no surprise");
+        write_and_read(&device, 2);
+    });
+}
+
+#[test]
+fn removal_against_opening_and_closing() {
+    explore(200, || {
+        let world = Arc::new(World::new());
+        let disk = late(&world, 8);
+        let minor = world.try_create("d", &format!("0 8 linear {disk} 0")).expect("made").minor;
+        let user = world.spawn(move |world| match world.driver().open(minor, true) {
+            Ok(opened) => {
+                let device = Device::new(opened, Arc::clone(&world.context));
+                write_and_read(&device, 1);
+            }
+            Err(errno) => assert_eq!(errno, Errno::ENXIO),
+        });
+        let at_close = world.spawn(|world| {
+            let removed = world.on_with("d", Action::Remove, Flags::DEFERRED_REMOVE);
+            assert!(removed.map_or_else(|why| why.errno == Errno::ENOENT, |_| true));
+        });
+        if let Err(failure) = world.on("d", Action::Remove) {
+            assert!([Errno::EBUSY, Errno::ENOENT].contains(&failure.errno));
+        }
+        user.join().expect("no surprise");
+        at_close.join().expect("no surprise");
+        assert_eq!(world.context.out(Thing::Node), 0, "asked twice, the device is gone");
+    });
+}
+
+#[test]
+fn names_against_each_other() {
+    explore(200, || {
+        let world = Arc::new(World::new());
+        world.make("a").expect("made");
+        let one = world.spawn(|world| world.rename("a", "b").is_ok());
+        let two = world.spawn(|world| world.make("b").is_ok());
+        let gone = world.on("a", Action::Remove).is_ok();
+        let (renamed, made) = (one.join().expect("fine"), two.join().expect("fine"));
+        assert!(renamed || made || gone);
+        // Who is to be removed is looked up first, so it may be renamed before it goes.
+        let b = world.on("b", Action::Info).is_ok();
+        assert!(!(renamed && made) || gone, "one name, two devices");
+        assert_eq!(b, made || (renamed && !gone));
+        let shown = world.context.nodes().values().filter(|node| node.name == "b").count();
+        assert_eq!(shown, usize::from(b));
+    });
+}
+
+#[test]
+fn what_a_target_keeps_is_handed_back_once() {
+    explore(150, || {
+        let world = Arc::new(World::with_types(types()));
+        let disk = late(&world, 8);
+        let device = world.create("d", &format!("0 8 hold {disk} 0"));
+        let user = {
+            let device = device.clone();
+            world.spawn(move |_| write_and_read(&device, 3))
+        };
+        world.on_with("d", Action::Suspend, Flags::NOFLUSH).expect("suspended");
+        world.load("d", &format!("0 8 linear {disk} 0")).expect("loaded");
+        world.on("d", Action::Resume).expect("resumed");
+        user.join().expect("no surprise");
+    });
+}
+
+#[test]
+fn requests_without_memory_share_the_reserve() {
+    explore(150, || {
+        let world = Arc::new(World::new());
+        let disk = late(&world, 16);
+        world.try_create("low", &format!("0 8 linear {disk} 0\n8 8 zero")).expect("made");
+        let device = world.create("top", "0 12 linear /dev/mapper/low 0");
+        world.context.faults.starve(true);
+        let users: Vec<_> = [1, 5]
+            .map(|at| {
+                let device = device.clone();
+                world.spawn(move |_| write_and_read(&device, at))
+            })
+            .into();
+        let zeroes = device.read(7, 4).expect("a read");
+        assert_eq!(zeroes.len(), 2048);
+        world.context.faults.starve(false);
+        users.into_iter().for_each(|user| user.join().expect("no surprise"));
+    });
+}
+
+#[test]
+fn a_cipher_with_a_worker_against_suspension() {
+    explore(80, || {
+        let world = Arc::new(World::with_types(types()));
+        let disk = late(&world, 8);
+        let table = format!("0 8 xor {disk} 0 9");
+        let device = world.create("d", &table);
+        let swap = world.spawn(move |world| {
+            world.on("d", Action::Suspend).expect("suspended");
+            world.load("d", &table).expect("loaded");
+            world.on("d", Action::Resume).expect("resumed");
+        });
+        write_and_read(&device, 4);
+        swap.join().expect("no surprise");
+    });
+}
+
+#[test]
+fn tables_of_two_devices_make_no_cycle() {
+    explore(200, || {
+        let world = Arc::new(World::new());
+        world.try_create("a", "0 8 zero").expect("made");
+        world.try_create("b", "0 8 zero").expect("made");
+        let on = |name: &'static str, below: &'static str| {
+            world.spawn(move |world| {
+                world.load(name, &format!("0 8 linear /dev/mapper/{below} 0")).is_ok()
+            })
+        };
+        let (one, two) = (on("a", "b"), on("b", "a"));
+        let (one, two) = (one.join().expect("fine"), two.join().expect("fine"));
+        assert!(!(one && two), "a cycle");
+        for name in ["a", "b"] {
+            world.on(name, Action::Clear).expect("cleared");
+        }
+    });
+}
+
+#[test]
+fn a_wait_sees_the_event_whenever_it_comes() {
+    explore(200, || {
+        let world = Arc::new(World::new());
+        world.make("d").expect("made");
+        let waiter = world.spawn(|world| {
+            let wait = Action::WaitEvent { event_nr: 0, timeout_ms: None };
+            let minor = Some(1);
+            let device = dm_protocol::Selector { minor, ..Default::default() };
+            let request = dm_protocol::Request { device, ..dm_protocol::Request::new(wait) };
+            world.run(&request).map(|reply| reply.event_nr)
+        });
+        world.rename("d", "e").expect("an event");
+        assert_eq!(waiter.join().expect("fine").expect("an event"), 1);
+    });
+}

@@ -173,7 +173,7 @@ impl Target for Xor {
 
     fn done(&self, mut part: Part, result: Result<(), Errno>) {
         if part.op() == Op::Read {
-            part.data().iter_mut().for_each(|byte| *byte ^= self.inner.key);
+            part.data_mut().iter_mut().for_each(|byte| *byte ^= self.inner.key);
             return part.finish(result);
         }
         // The buffer is freed by the worker.
@@ -277,7 +277,7 @@ impl PairInner {
             let sector = Sector(self.offsets[side].0 + at.0);
             match self.lowers[side].transfer(Op::Read, false, sector, &mut buffer) {
                 Ok(()) => {
-                    part.data().copy_from_slice(buffer.bytes());
+                    part.data_mut().copy_from_slice(buffer.bytes());
                     return Ok(());
                 }
                 Err(_) => {

@@ -29,23 +29,26 @@ fn fio_verifies_what_it_wrote_over_nbd() {
     let (host, ..) = joined();
     let report = host.path("fio.json").display().to_string();
     let uri = format!("--uri={}", host.nbd("joined"));
-    tool("fio", &[
-        "--name=verify",
-        "--ioengine=nbd",
-        &uri,
-        "--rw=randwrite",
-        "--bsrange=512-128k",
-        "--blockalign=512",
-        "--size=64m",
-        "--io_size=64m",
-        "--iodepth=16",
-        "--verify=crc32c",
-        "--do_verify=1",
-        "--verify_fatal=1",
-        "--randseed=7",
-        "--output-format=json",
-        &format!("--output={report}"),
-    ]);
+    tool(
+        "fio",
+        &[
+            "--name=verify",
+            "--ioengine=nbd",
+            &uri,
+            "--rw=randwrite",
+            "--bsrange=512-128k",
+            "--blockalign=512",
+            "--size=64m",
+            "--io_size=64m",
+            "--iodepth=16",
+            "--verify=crc32c",
+            "--do_verify=1",
+            "--verify_fatal=1",
+            "--randseed=7",
+            "--output-format=json",
+            &format!("--output={report}"),
+        ],
+    );
     // A server that is gone makes fio succeed without having done anything.
     let report = fs::read_to_string(report).expect("fio's report");
     let read = report.split("\"io_bytes\" : ").nth(1).and_then(|rest| rest.split(',').next());

@@ -257,9 +257,16 @@ impl Part {
         self.child.count()
     }
 
-    /// The caller's memory; empty for what has none. Change it for reads only.
-    pub fn data(&mut self) -> &mut [u8] {
+    /// The caller's memory; empty for what has none.
+    #[must_use]
+    pub fn data(&self) -> &[u8] {
         self.child.data()
+    }
+
+    /// The caller's memory, to fill for a read; empty for all else, since the memory of a write
+    /// is not ours to change.
+    pub fn data_mut(&mut self) -> &mut [u8] {
+        self.child.data_mut()
     }
 
     /// Memory of the target that is transferred in place of the caller's. Take it back in

@@ -17,7 +17,6 @@ use core::alloc::Layout;
 use core::cell::UnsafeCell;
 use core::mem::{self, MaybeUninit};
 use core::ptr::{self, NonNull};
-use core::slice;
 use dm_protocol::{Errno, SECTOR_SIZE, Sector, Sectors};
 
 /// How a platform gets its request back, with the first error. Strategy or completion context.
@@ -448,12 +447,4 @@ unsafe fn nested_done(cell: NonNull<IoCell>, errno: Option<Errno>) {
     let device = unsafe { &*ended.device.load(Ordering::Relaxed) };
     device.feed(NestedCell { memory: cell.cast() });
     io::child_done(child, errno);
-}
-
-/// The memory of a request as bytes, for targets that look into it.
-pub(super) fn bytes<'a>(data: *mut u8, count: Sectors) -> &'a mut [u8] {
-    let Some(data) = NonNull::new(data) else { return &mut [] };
-    // SAFETY: the platform promised `count` sectors that are ours until `done`; the child
-    // that calls this borrows itself mutably for as long.
-    unsafe { slice::from_raw_parts_mut(data.as_ptr(), (count.0 * SECTOR_SIZE) as usize) }
 }

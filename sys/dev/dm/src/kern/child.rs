@@ -1,7 +1,7 @@
 //! The part of a request that goes to one place, from its making to its end.
 
 use super::buffer::Buffer;
-use super::cell::{self, Done, IoRef, IoRequest};
+use super::cell::{Done, IoRef, IoRequest};
 use super::disk::{Disk, Op, Transfer};
 use super::raw::{self, CellKind};
 use super::wait::Waiter;
@@ -9,6 +9,7 @@ use crate::table::Segment;
 use crate::target::{Range, Target};
 use core::mem;
 use core::ptr::{self, NonNull};
+use core::slice;
 use dm_protocol::{Errno, Sector, Sectors};
 
 /// The memory of one child. The transfer comes first: the platform knows only that.
@@ -183,9 +184,29 @@ impl Child {
     }
 
     /// The caller's memory.
-    pub(crate) fn data(&mut self) -> &mut [u8] {
-        let (data, count) = (self.cell().data, self.cell().transfer.count);
-        cell::bytes(data, count)
+    pub(crate) fn data(&self) -> &[u8] {
+        match NonNull::new(self.cell().data) {
+            // SAFETY: the platform promised `count` sectors that nobody changes until `done`,
+            // save who borrows this child mutably.
+            Some(data) => unsafe { slice::from_raw_parts(data.as_ptr(), self.bytes()) },
+            None => &[],
+        }
+    }
+
+    /// The caller's memory for a read; empty for all else.
+    pub(crate) fn data_mut(&mut self) -> &mut [u8] {
+        match NonNull::new(self.cell().data) {
+            // SAFETY: the memory of a read is ours alone until `done`; the child is borrowed
+            // mutably.
+            Some(data) if self.op() == Op::Read => unsafe {
+                slice::from_raw_parts_mut(data.as_ptr(), self.bytes())
+            },
+            _ => &mut [],
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        self.count().bytes().and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(0)
     }
 
     /// Lets the target of a segment see the child when it is back: always if it keeps it, else

@@ -194,6 +194,12 @@ impl Disk {
         state.log = Some(Log::new(state.bytes.clone()));
     }
 
+    /// How much is recorded so far.
+    #[must_use]
+    pub fn recording(&self) -> usize {
+        self.state().log.as_ref().map_or(0, Log::len)
+    }
+
     /// What was recorded.
     #[must_use]
     pub fn recorded(&self) -> Log {

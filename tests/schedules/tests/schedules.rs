@@ -1,7 +1,7 @@
 //! Commands against I/O under schedules that shuttle chooses: random ones and ones with few
 //! switches, from fixed seeds. `DM_TEST_LONG` tries twenty times as many.
 
-use dm_protocol::{Action, Errno, Flags};
+use dm_protocol::{Action, Errno, Flags, ReplyBody};
 use dm_schedules::context::Thing;
 use dm_schedules::random::long;
 use dm_schedules::toys::types;
@@ -191,6 +191,40 @@ fn tables_of_two_devices_make_no_cycle() {
         assert!(!(one && two), "a cycle");
         for name in ["a", "b"] {
             world.on(name, Action::Clear).expect("cleared");
+        }
+    });
+}
+
+/// The minors of the devices below the live table.
+fn below(world: &World, name: &str) -> Vec<u32> {
+    match world.on(name, Action::Deps).expect("deps").body {
+        ReplyBody::Deps(deps) => deps.iter().map(|dep| dep.devno.minor).collect(),
+        other => panic!("deps answered {other:?}"),
+    }
+}
+
+#[test]
+fn a_table_on_its_way_to_be_live_counts_for_cycles() {
+    explore(400, || {
+        let world = Arc::new(World::new());
+        let a = world.try_create("a", "0 8 zero").expect("made").minor;
+        let b = world.try_create("b", "0 8 zero").expect("made").minor;
+        world.load("a", "0 8 linear /dev/mapper/b 0").expect("a on b");
+        let resume = world.spawn(|world| world.on("a", Action::Resume).map(drop));
+        let load = world.spawn(|world| {
+            world.load("a", "0 8 error").expect("another table for a");
+            let on_a = world.load("b", "0 8 linear /dev/mapper/a 0").is_ok();
+            if on_a {
+                world.on("b", Action::Resume).expect("resumed");
+            }
+        });
+        resume.join().expect("fine").expect("resumed");
+        load.join().expect("fine");
+        let cycle = below(&world, "a").contains(&b) && below(&world, "b").contains(&a);
+        assert!(!cycle, "a lies on b, and b on a");
+        for name in ["a", "b"] {
+            world.load(name, "0 8 zero").expect("loaded");
+            world.on(name, Action::Resume).expect("resumed");
         }
     });
 }

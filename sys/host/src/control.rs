@@ -10,6 +10,7 @@ mod frame;
 mod peers;
 
 use crate::front::Registry;
+use crate::kern::peer_user;
 use connection::Connection;
 use dm::driver::Driver;
 use peers::Peers;
@@ -157,9 +158,9 @@ impl Shared {
 
     /// Serves a client in a thread of its own, if there is room for one more.
     fn admit(self: &Arc<Self>, stream: UnixStream) {
-        let Ok(peer) = rustix::net::sockopt::socket_peercred(&stream) else { return };
-        let Some(ticket) = self.peers.admit(peer.uid) else {
-            log::debug!("control: too many connections of user {}", peer.uid.as_raw());
+        let Ok(user) = peer_user(&stream) else { return };
+        let Some(ticket) = self.peers.admit(user) else {
+            log::debug!("control: too many connections of user {}", user.as_raw());
             return;
         };
         if stream.set_nonblocking(false).is_err() {

@@ -14,13 +14,19 @@ mod lock;
 mod running;
 mod seam;
 mod system;
+#[cfg(target_os = "linux")]
+mod uring;
+#[cfg(not(target_os = "linux"))]
+#[path = "kern/no_uring.rs"]
 mod uring;
 
 pub use bounce::Bounce;
 pub use running::Running;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+#[cfg(target_os = "linux")]
 pub(crate) use system::block_discard;
 pub use system::inherited;
+pub(crate) use system::peer_user;
 pub(crate) use uring::Uring;
 
 /// Takes a lock of the host's own. What is behind them is whole between any two statements, so

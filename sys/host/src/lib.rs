@@ -9,6 +9,10 @@ pub mod control;
 pub mod disk;
 pub mod errno;
 pub mod front;
+#[cfg(target_os = "linux")]
+pub mod fuse;
+#[cfg(not(target_os = "linux"))]
+#[path = "no_fuse.rs"]
 pub mod fuse;
 #[expect(unsafe_code, reason = "the other side of the driver's seam")]
 pub mod kern;

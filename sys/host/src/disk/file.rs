@@ -218,7 +218,7 @@ impl FileDisk {
             return Err(rustix::io::Errno::OPNOTSUPP);
         }
         let done = match self.devno {
-            Some(_) => crate::kern::block_discard(&self.file, offset, length),
+            Some(_) => system::discard(&self.file, offset, length),
             None => system::punch(&self.file, offset, length),
         };
         if done == Err(rustix::io::Errno::OPNOTSUPP) {

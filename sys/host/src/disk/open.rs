@@ -3,7 +3,7 @@
 use super::file::{self, Engine, FileDisk};
 use super::memory::MemoryDisk;
 use super::null::NullDisk;
-use super::{Backend, Space};
+use super::{Backend, Space, system};
 use crate::kern::hold;
 use crate::paths;
 use dm_protocol::{DevNo, Errno, Failure, Sectors};
@@ -87,11 +87,8 @@ fn open_memory(spec: &str, name: &str, sectors: &str) -> Result<Arc<dyn Backend>
 
 /// The path of a block device's node.
 fn device_path(devno: DevNo) -> Result<String, Failure> {
-    let missing =
-        || Failure::new(Errno::ENXIO, format!("{devno}: no block device has this number"));
-    let link = fs::read_link(format!("/sys/dev/block/{devno}")).map_err(|_| missing())?;
-    let name = link.file_name().and_then(|name| name.to_str()).ok_or_else(missing)?;
-    Ok(format!("/dev/{}", name.replace('!', "/")))
+    let missing = || format!("{devno}: no block device has this number");
+    system::device_path(devno).ok_or_else(|| Failure::new(Errno::ENXIO, missing()))
 }
 
 /// Which file, and open for writing?

@@ -5,7 +5,9 @@ use dm_host::kern::inherited;
 use std::env;
 use std::fs;
 use std::io::{self, Write};
+#[cfg(target_os = "linux")]
 use std::os::linux::net::SocketAddrExt;
+#[cfg(target_os = "linux")]
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::process;
@@ -37,10 +39,13 @@ pub fn stopping(options: &Options) {
 fn notify(state: &str) {
     let Some(path) = env::var_os("NOTIFY_SOCKET") else { return };
     let send = || -> io::Result<()> {
+        #[cfg(target_os = "linux")]
         let address = match path.as_bytes().strip_prefix(b"@") {
             Some(name) => SocketAddr::from_abstract_name(name)?,
             None => SocketAddr::from_pathname(&path)?,
         };
+        #[cfg(not(target_os = "linux"))]
+        let address = SocketAddr::from_pathname(&path)?;
         UnixDatagram::unbound()?.send_to_addr(state.as_bytes(), &address).map(drop)
     };
     if let Err(error) = send() {

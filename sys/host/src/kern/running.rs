@@ -89,11 +89,6 @@ impl Running {
         self.transfer().scratch[0]
     }
 
-    /// A word of the disk's own, kept with the transfer.
-    pub(super) fn word(&mut self) -> &mut usize {
-        &mut self.transfer_mut().scratch[1]
-    }
-
     /// It is over.
     pub fn finish(self, result: Result<(), Errno>) {
         let transfer = self.transfer;
@@ -101,6 +96,15 @@ impl Running {
         let _context = NoSleep::enter();
         // SAFETY: not given back before (type invariant), and forgotten above.
         unsafe { entry::transfer_done(transfer, result.err()) };
+    }
+}
+
+/// For the kernel's queue, which keeps transfers as numbers.
+#[cfg(target_os = "linux")]
+impl Running {
+    /// A word of the disk's own, kept with the transfer.
+    pub(super) fn word(&mut self) -> &mut usize {
+        &mut self.transfer_mut().scratch[1]
     }
 
     /// As a pointer, for someone who keeps it.

@@ -1,20 +1,43 @@
 //! What of the system has no safe form elsewhere.
 
-use rustix::io::Result;
-use rustix::ioctl::{Opcode, Setter, ioctl};
+use rustix::process::Uid;
 use std::fs::File;
 use std::io;
 use std::os::fd::{BorrowedFd, FromRawFd};
+use std::os::unix::net::UnixStream;
 
 /// `BLKDISCARD` of `linux/fs.h`: the range as two 64-bit numbers.
-const BLKDISCARD: Opcode = 0x1277;
+#[cfg(target_os = "linux")]
+const BLKDISCARD: rustix::ioctl::Opcode = 0x1277;
 
 /// Discards a range of a block device.
-pub fn block_discard(file: &File, offset: u64, length: u64) -> Result<()> {
+#[cfg(target_os = "linux")]
+pub fn block_discard(file: &File, offset: u64, length: u64) -> rustix::io::Result<()> {
+    use rustix::ioctl::{Setter, ioctl};
+
     // SAFETY: BLKDISCARD reads an array of two u64, which `Setter` points to.
     let discard = unsafe { Setter::<BLKDISCARD, [u64; 2]>::new([offset, length]) };
     // SAFETY: it changes no memory of ours.
     unsafe { ioctl(file, discard) }
+}
+
+/// The user at the other end of a connection, as it was when that was made.
+#[cfg(target_os = "linux")]
+pub fn peer_user(stream: &UnixStream) -> io::Result<Uid> {
+    Ok(rustix::net::sockopt::socket_peercred(stream)?.uid)
+}
+
+/// The user at the other end of a connection, as it was when that was made.
+#[cfg(not(target_os = "linux"))]
+pub fn peer_user(stream: &UnixStream) -> io::Result<Uid> {
+    use std::os::fd::AsRawFd;
+
+    let (mut uid, mut gid) = (libc::uid_t::MAX, libc::gid_t::MAX);
+    // SAFETY: it writes to these two numbers alone.
+    match unsafe { libc::getpeereid(stream.as_raw_fd(), &raw mut uid, &raw mut gid) } {
+        0 => Ok(Uid::from_raw(uid)),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 /// The file descriptor of this number, which whoever started the process opened for it.

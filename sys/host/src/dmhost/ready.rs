@@ -28,8 +28,12 @@ pub fn tell(options: &Options) -> Result<(), String> {
 }
 
 /// Says that we are about to go.
-pub fn stopping(options: &Options) {
+pub fn stopping() {
     notify("STOPPING=1\n");
+}
+
+/// Says that we are as good as gone.
+pub fn stopped(options: &Options) {
     if let Some(path) = &options.pid_file {
         let _ = fs::remove_file(path);
     }

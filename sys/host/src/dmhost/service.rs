@@ -46,11 +46,14 @@ pub fn run(options: &Options) -> Result<(), String> {
         log::info!("ready in {}", dev_dir.display());
         // An error means that no signal can come any more.
         let _ = stop.recv();
-        ready::stopping(options);
+        ready::stopping();
         drop(serving);
     });
     driver.shutdown();
     place.leave(options);
+    if served.is_ok() {
+        ready::stopped(options);
+    }
     served
 }
 

@@ -1,0 +1,3 @@
+/* As sys/arch/x86/include/pic.h. */
+#define INTRIDBUF 64
+#define INTRDEVNAMEBUF 256

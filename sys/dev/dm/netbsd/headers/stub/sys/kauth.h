@@ -1,0 +1,2 @@
+/* As sys/sys/kauth.h. */
+typedef struct kauth_cred *kauth_cred_t;

@@ -1,0 +1,1 @@
+/* Not installed, and nothing of it is needed. */

@@ -1,0 +1,4 @@
+/* As sys/sys/workqueue.h. */
+struct work {
+	void *wk_dummy;
+};

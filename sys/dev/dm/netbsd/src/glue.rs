@@ -1,0 +1,80 @@
+//! Everything there is of the device mapper in a running kernel: one [`Glue`], or none.
+
+use crate::cell::Cells;
+use crate::disk::Disks;
+use crate::request::Requests;
+use crate::transfer::Buffers;
+use crate::unit::Units;
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use core::ptr;
+use core::sync::atomic::{AtomicPtr, Ordering};
+use dm::driver::Driver;
+use dm::kern::sync::Mutex;
+use dm::targets::TARGETS;
+
+/// See the module.
+pub struct Glue {
+    pub driver: Arc<Driver>,
+    pub cells: Cells,
+    pub requests: Requests,
+    pub buffers: Buffers,
+    pub disks: Disks,
+    pub units: Units,
+    /// Who may use the control node.
+    pub gate: Mutex<Gate>,
+    /// The block major number.
+    pub major: u32,
+}
+
+/// The state of the control node.
+#[derive(Default)]
+pub struct Gate {
+    /// It is open.
+    pub open: bool,
+    /// The module is being unloaded.
+    pub ended: bool,
+}
+
+static GLUE: AtomicPtr<Glue> = AtomicPtr::new(ptr::null_mut());
+
+/// Any context. What there is.
+pub fn get() -> Option<&'static Glue> {
+    // SAFETY: null, or made by `start`, and alive until `stop`, which is called when no entry
+    // of ours is running or can be reached.
+    unsafe { GLUE.load(Ordering::Acquire).as_ref() }
+}
+
+/// Thread context, once, before any entry can be reached.
+pub fn start(major: u32) {
+    let glue = Box::new(Glue {
+        driver: Driver::attach(TARGETS),
+        cells: Cells::new(),
+        requests: Requests::new(),
+        buffers: Buffers::new(),
+        disks: Disks::new(),
+        units: Units::new(),
+        gate: Mutex::new(Gate::default()),
+        major,
+    });
+    GLUE.store(Box::into_raw(glue), Ordering::Release);
+}
+
+/// Thread context. The driver has no device and nobody has the control node open; the switches
+/// are detached.
+#[cfg(feature = "module")]
+pub fn stop() {
+    let Some(glue) = get() else { return };
+    glue.driver.shutdown();
+    let glue = ptr::from_ref(glue).cast_mut();
+    // SAFETY: from `start`; nobody else uses it any more (contract).
+    let glue = unsafe { Box::from_raw(glue) };
+    let Glue { driver, .. } = *glue;
+    drop(driver);
+    GLUE.store(ptr::null_mut(), Ordering::Release);
+}
+
+#[unsafe(no_mangle)]
+fn dm_kern_major() -> u32 {
+    get().map_or(0, |glue| glue.major)
+}

@@ -1,0 +1,95 @@
+//! What a disk tells of itself: geometry, wedge information, a disklabel.
+
+use crate::sys::{self, device, disk, disklabel, dkwedge_info};
+use core::ffi::{c_char, c_int};
+use core::mem::MaybeUninit;
+use core::ptr;
+
+/// The geometry that the stock driver made up: sectors in a track, tracks in a cylinder.
+const SECTORS: u32 = 32;
+const TRACKS: u32 = 64;
+
+/// Fills in the geometry, and the dictionary that clients get of it.
+///
+/// # Safety
+/// An attached disk whose description the caller holds; thread context.
+pub unsafe fn describe(disk: *mut disk, device: *mut device, size: u64, sector_size: u32) {
+    // SAFETY: the caller's contract.
+    let described = unsafe { &mut *disk };
+    let unit = u64::from(sector_size.max(512)) / 512;
+    let count = size / unit;
+    let shift = unit.trailing_zeros() as c_int;
+    described.dk_blkshift = shift;
+    described.dk_byteshift = shift + 9;
+    let geometry = &mut described.dk_geom;
+    geometry.dg_secperunit = count.cast_signed();
+    geometry.dg_secsize = sector_size;
+    geometry.dg_nsectors = SECTORS;
+    geometry.dg_ntracks = TRACKS;
+    let cylinders = count / u64::from(SECTORS * TRACKS);
+    geometry.dg_ncylinders = u32::try_from(cylinders).unwrap_or(u32::MAX).max(1);
+    if count != 0 {
+        // SAFETY: an attached disk with a geometry, and its device.
+        unsafe { sys::disk_set_info(device, disk, c"ESDI".as_ptr()) };
+    }
+}
+
+/// Copies text into a C array, cut and closed with a zero.
+fn put(array: &mut [c_char], text: &str) {
+    let room = array.len().saturating_sub(1);
+    for (place, byte) in array.iter_mut().zip(text.bytes().take(room)) {
+        *place = byte.cast_signed();
+    }
+}
+
+/// What DIOCGWEDGEINFO tells: the stock driver's answer.
+pub fn wedge(disk_name: &str, name: &str, size: u64, sector_size: u32) -> dkwedge_info {
+    // SAFETY: plain data.
+    let mut info: dkwedge_info = unsafe { MaybeUninit::zeroed().assume_init() };
+    put(&mut info.dkw_devname, name);
+    put(&mut info.dkw_parent, disk_name);
+    put(&mut info.dkw_ptype, "ffs");
+    for (place, byte) in info.dkw_wname.iter_mut().zip(name.bytes().take(127)) {
+        *place = byte;
+    }
+    info.dkw_size = size / (u64::from(sector_size.max(512)) / 512);
+    info
+}
+
+/// A label that says that the whole device is one partition.
+pub fn disklabel(name: &str, size: u64, sector_size: u32) -> disklabel {
+    // SAFETY: plain data and null pointers.
+    let mut label: disklabel = unsafe { MaybeUninit::zeroed().assume_init() };
+    let count = size / (u64::from(sector_size.max(512)) / 512);
+    let count = u32::try_from(count).unwrap_or(u32::MAX);
+    label.d_magic = sys::DM_DISKMAGIC;
+    label.d_magic2 = sys::DM_DISKMAGIC;
+    put(&mut label.d_typename, "dm");
+    // SAFETY: text in a union of texts and pointers.
+    put(unsafe { &mut label.d_un.un_d_packname }, name);
+    label.d_secsize = sector_size;
+    label.d_nsectors = SECTORS;
+    label.d_ntracks = TRACKS;
+    label.d_secpercyl = SECTORS * TRACKS;
+    label.d_ncylinders = (count / (SECTORS * TRACKS)).max(1);
+    label.d_secperunit = count;
+    label.d_rpm = 3600;
+    label.d_interleave = 1;
+    // The raw partition of amd64.
+    let raw = 3;
+    label.d_npartitions = raw as u16 + 1;
+    label.d_partitions[raw].p_size = count;
+    label.d_checksum = checksum(&label);
+    label
+}
+
+/// The exclusive or of the 16-bit words up to the last partition.
+fn checksum(label: &disklabel) -> u16 {
+    let partitions = core::mem::offset_of!(disklabel, d_partitions);
+    let one = size_of_val(&label.d_partitions[0]);
+    let words = (partitions + one * usize::from(label.d_npartitions)) / 2;
+    let start = ptr::from_ref(label).cast::<u16>();
+    // SAFETY: within the label, which is plain data without padding there.
+    let words = unsafe { core::slice::from_raw_parts(start, words) };
+    words.iter().fold(0, |sum, word| sum ^ word)
+}

@@ -1,0 +1,219 @@
+//! Requests from above: a buf(9) that reaches our strategy entry.
+
+use crate::cell::Pool;
+use crate::glue::{self, Glue};
+use crate::sys::{self, buf};
+use crate::unit::Unit;
+use core::alloc::Layout;
+use core::ffi::c_int;
+use core::ptr::{self, NonNull};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use dm::kern::cell::{IoCell, IoRequest};
+use dm::kern::disk::Op;
+use dm::kern::sync::SpinMutex;
+use dm::protocol::{Errno, SECTOR_SIZE, Sector, Sectors};
+
+/// What we keep of a buffer under way. The cell comes first: the driver gives back only that.
+#[repr(C)]
+struct Request {
+    cell: IoCell,
+    bp: NonNull<buf>,
+    unit: &'static Unit,
+}
+
+/// Memory for requests, and buffers that wait for it.
+pub struct Requests {
+    pool: Pool,
+    waiting: SpinMutex<Waiting>,
+    /// How many wait, so that nobody takes the lock when none does.
+    count: AtomicUsize,
+    draining: AtomicBool,
+}
+
+/// Buffers in a list, linked where a driver may link them.
+#[derive(Default)]
+struct Waiting {
+    first: Option<NonNull<buf>>,
+    last: Option<NonNull<buf>>,
+}
+
+// SAFETY: buffers that were given to us.
+unsafe impl Send for Waiting {}
+
+impl Waiting {
+    fn push(&mut self, mut bp: NonNull<buf>) {
+        // SAFETY: a buffer that is ours, whose queue link is the driver's.
+        unsafe { bp.as_mut() }.b_u.u_actq.tqe_next = ptr::null_mut();
+        match self.last.replace(bp) {
+            // SAFETY: as above.
+            Some(mut last) => unsafe { last.as_mut() }.b_u.u_actq.tqe_next = bp.as_ptr(),
+            None => self.first = Some(bp),
+        }
+    }
+
+    fn pop(&mut self) -> Option<NonNull<buf>> {
+        let first = self.first?;
+        // SAFETY: a queued buffer is ours.
+        let links = unsafe { &first.as_ref().b_u };
+        // SAFETY: `push` wrote it.
+        self.first = NonNull::new(unsafe { links.u_actq.tqe_next });
+        if self.first.is_none() {
+            self.last = None;
+        }
+        Some(first)
+    }
+}
+
+/// What a buffer asks for, or how it ends at once.
+enum Asked {
+    Range(IoRequest),
+    Over(Option<Errno>),
+}
+
+impl Requests {
+    pub fn new() -> Self {
+        let pool = Pool::new(Layout::new::<Request>(), c"dmreq");
+        let waiting = SpinMutex::new(Waiting::default());
+        Self { pool, waiting, count: AtomicUsize::new(0), draining: AtomicBool::new(false) }
+    }
+
+    fn queue(&self, bp: NonNull<buf>) {
+        self.waiting.lock().push(bp);
+        self.count.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Strategy or completion context; memory was given back. Starts what waited.
+    fn drain(&self, glue: &'static Glue) {
+        // One at a time, so that requests that end at once do not nest.
+        while self.count.load(Ordering::SeqCst) != 0 && !self.draining.swap(true, Ordering::SeqCst)
+        {
+            let stuck = !self.start_waiting(glue);
+            self.draining.store(false, Ordering::SeqCst);
+            if stuck {
+                // Whoever has the memory comes here when it is given back.
+                return;
+            }
+        }
+    }
+
+    /// False when there is no memory.
+    fn start_waiting(&self, glue: &'static Glue) -> bool {
+        while let Some(memory) = self.pool.get() {
+            let next = self.waiting.lock().pop();
+            let Some(bp) = next else {
+                // SAFETY: from this pool, unused.
+                unsafe { self.pool.put(memory) };
+                return true;
+            };
+            self.count.fetch_sub(1, Ordering::SeqCst);
+            begin(glue, memory.cast(), bp);
+        }
+        false
+    }
+}
+
+/// The strategy entry.
+///
+/// # Safety
+/// The kernel hands a buffer over, until `biodone`.
+pub unsafe extern "C" fn strategy(bp: *mut buf) {
+    let Some(mut bp) = NonNull::new(bp) else { return };
+    // SAFETY: ours until `biodone`.
+    let buffer = unsafe { bp.as_mut() };
+    buffer.b_resid = buffer.b_bcount;
+    let Some(glue) = glue::get() else { return finish(bp, 0, Some(Errno::ENXIO)) };
+    match glue.requests.pool.get() {
+        Some(memory) => begin(glue, memory.cast(), bp),
+        None => {
+            glue.requests.queue(bp);
+            // All memory may have come back meanwhile.
+            glue.requests.drain(glue);
+        }
+    }
+}
+
+/// Strategy or completion context.
+fn begin(glue: &'static Glue, memory: NonNull<Request>, bp: NonNull<buf>) {
+    // SAFETY: ours until `biodone`.
+    let buffer = unsafe { bp.as_ref() };
+    let unit = glue.units.find(sys::minor(buffer.b_dev));
+    let opened = unit.and_then(Unit::opened);
+    let (Some(unit), Some(opened)) = (unit, opened) else {
+        return refuse(glue, memory, bp, Some(Errno::ENXIO));
+    };
+    let request = match asked(buffer, unit.size()) {
+        Asked::Range(request) => request,
+        Asked::Over(errno) => return refuse(glue, memory, bp, errno),
+    };
+    let cell = IoCell::new(IoRequest { context: memory.as_ptr().cast(), ..request });
+    // SAFETY: memory for a request, ours alone.
+    unsafe { memory.as_ptr().write(Request { cell, bp, unit }) };
+    unit.busy();
+    // SAFETY: fresh memory that `done` takes back; the data is the buffer's, as long as asked;
+    // whoever sent the buffer has the device open until it is done.
+    unsafe { opened.strategy(memory.cast()) };
+}
+
+fn refuse(glue: &Glue, memory: NonNull<Request>, bp: NonNull<buf>, errno: Option<Errno>) {
+    // SAFETY: from this pool, unused.
+    unsafe { glue.requests.pool.put(memory.cast()) };
+    finish(bp, 0, errno);
+}
+
+/// What a buffer asks for: cut at the end of the device, where nothing more is there to read.
+fn asked(buffer: &buf, size: Sectors) -> Asked {
+    let (Ok(sector), Ok(bytes)) = (u64::try_from(buffer.b_blkno), u64::try_from(buffer.b_bcount))
+    else {
+        return Asked::Over(Some(Errno::EINVAL));
+    };
+    let left = size.0.saturating_sub(sector);
+    if bytes == 0 || sector == size.0 {
+        return Asked::Over(None);
+    }
+    if bytes % SECTOR_SIZE != 0 || sector > size.0 {
+        return Asked::Over(Some(Errno::EINVAL));
+    }
+    Asked::Range(IoRequest {
+        op: if buffer.b_flags & sys::B_READ == 0 { Op::Write } else { Op::Read },
+        fua: false,
+        sector: Sector(sector),
+        count: Sectors((bytes / SECTOR_SIZE).min(left)),
+        data: buffer.b_data.cast(),
+        done,
+        context: ptr::null_mut(),
+    })
+}
+
+/// Strategy or completion context. A request is over.
+///
+/// # Safety
+/// `cell` was handed over by `begin`.
+unsafe fn done(cell: NonNull<IoCell>, errno: Option<Errno>) {
+    let memory = cell.cast::<Request>();
+    // SAFETY: written by `begin`, and ours again.
+    let request = unsafe { memory.as_ref() };
+    let (bp, unit) = (request.bp, request.unit);
+    let asked = request.cell.request();
+    let bytes = (asked.count.0 * SECTOR_SIZE) as c_int;
+    let moved = if errno.is_some() { 0 } else { bytes };
+    unit.unbusy(moved, asked.op == Op::Read);
+    let glue = glue::get();
+    if let Some(glue) = glue {
+        // SAFETY: from this pool, not used any more.
+        unsafe { glue.requests.pool.put(memory.cast()) };
+    }
+    finish(bp, moved, errno);
+    if let Some(glue) = glue {
+        glue.requests.drain(glue);
+    }
+}
+
+/// Gives a buffer back.
+fn finish(mut bp: NonNull<buf>, moved: c_int, errno: Option<Errno>) {
+    // SAFETY: ours until `biodone`.
+    let buffer = unsafe { bp.as_mut() };
+    buffer.b_error = errno.map_or(0, Errno::number);
+    buffer.b_resid = buffer.b_bcount - moved;
+    // SAFETY: handed over to us, and given back once.
+    unsafe { sys::biodone(bp.as_ptr()) };
+}

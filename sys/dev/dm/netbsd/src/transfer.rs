@@ -1,0 +1,243 @@
+//! Transfers to disks below: buf(9).
+//!
+//! A transfer's `scratch` is ours: the disk, what is done, and a link.
+
+use crate::cell::Pool;
+use crate::disk::OpenDisk;
+use crate::glue;
+use crate::sys::{self, buf};
+use core::alloc::Layout;
+use core::ffi::c_int;
+use core::ptr::{self, NonNull};
+use core::sync::atomic::{AtomicUsize, Ordering};
+use dm::entry;
+use dm::kern::disk::{Op, Transfer};
+use dm::kern::sync::SpinMutex;
+use dm::protocol::{Errno, SECTOR_SIZE};
+
+/// `scratch` of the disk.
+const DISK: usize = 0;
+/// `scratch` of the bytes that are done.
+const DONE: usize = 1;
+/// `scratch` of the next in a queue.
+const LINK: usize = 2;
+/// `scratch` of whether the data is written and only a flush is left.
+const WRITTEN: usize = 3;
+
+/// The most that a disk takes at once.
+const MOST: usize = sys::MAXPHYS as usize;
+
+/// Zeroes to write.
+static ZEROES: [u8; 4096] = [0; 4096];
+
+/// Transfers that wait, first in first out.
+#[derive(Default)]
+pub struct Queue {
+    first: Option<NonNull<Transfer>>,
+    last: Option<NonNull<Transfer>>,
+}
+
+// SAFETY: it holds transfers that are the platform's.
+unsafe impl Send for Queue {}
+
+impl Queue {
+    /// Appends.
+    pub fn push(&mut self, transfer: NonNull<Transfer>) {
+        set(transfer, LINK, 0);
+        match self.last.replace(transfer) {
+            Some(last) => set(last, LINK, transfer.as_ptr().expose_provenance()),
+            None => self.first = Some(transfer),
+        }
+    }
+
+    /// Takes the first.
+    pub fn pop(&mut self) -> Option<NonNull<Transfer>> {
+        let first = self.first?;
+        self.first = NonNull::new(ptr::with_exposed_provenance_mut(get(first, LINK)));
+        if self.first.is_none() {
+            self.last = None;
+        }
+        Some(first)
+    }
+}
+
+fn get(transfer: NonNull<Transfer>, what: usize) -> usize {
+    // SAFETY: a transfer that is ours until it is done.
+    unsafe { (*transfer.as_ptr()).scratch[what] }
+}
+
+fn set(transfer: NonNull<Transfer>, what: usize, value: usize) {
+    // SAFETY: as in `get`.
+    unsafe { (*transfer.as_ptr()).scratch[what] = value };
+}
+
+/// Memory for buffers, and transfers that wait for it.
+pub struct Buffers {
+    pool: Pool,
+    waiting: SpinMutex<Queue>,
+    /// How many wait, so that nobody takes the lock when none does.
+    count: AtomicUsize,
+}
+
+impl Buffers {
+    pub fn new() -> Self {
+        let pool = Pool::new(Layout::new::<buf>(), c"dmbuf");
+        Self { pool, waiting: SpinMutex::new(Queue::default()), count: AtomicUsize::new(0) }
+    }
+
+    /// Strategy or completion context. Sends with the memory there is, or queues.
+    fn send(&self, transfer: NonNull<Transfer>) {
+        if let Some(memory) = self.pool.get() {
+            return send_in(memory.cast(), transfer);
+        }
+        self.waiting.lock().push(transfer);
+        self.count.fetch_add(1, Ordering::SeqCst);
+        // All memory may have come back meanwhile.
+        self.resume();
+    }
+
+    /// Whoever waited for memory goes on, if there is some.
+    fn resume(&self) {
+        if self.count.load(Ordering::SeqCst) == 0 {
+            return;
+        }
+        let Some(memory) = self.pool.get() else { return };
+        let next = self.waiting.lock().pop();
+        match next {
+            Some(transfer) => {
+                self.count.fetch_sub(1, Ordering::SeqCst);
+                send_in(memory.cast(), transfer);
+            }
+            // SAFETY: from this pool, unused.
+            None => unsafe { self.pool.put(memory) },
+        }
+    }
+
+    /// Takes a buffer back.
+    ///
+    /// # Safety
+    /// It came from `send` and is not used any more.
+    unsafe fn give(&self, bp: NonNull<buf>) {
+        // SAFETY: initialised by `send_in`.
+        unsafe { sys::buf_destroy(bp.as_ptr()) };
+        // SAFETY: the caller's contract.
+        unsafe { self.pool.put(bp.cast()) };
+        self.resume();
+    }
+}
+
+fn disk_of(transfer: NonNull<Transfer>) -> &'static OpenDisk {
+    // SAFETY: `dm_kern_disk_submit` put an open disk there, and the driver keeps it open while
+    // a transfer is under way.
+    unsafe { &*ptr::with_exposed_provenance(get(transfer, DISK)) }
+}
+
+#[unsafe(no_mangle)]
+unsafe fn dm_kern_disk_submit(disk: NonNull<()>, mut transfer: NonNull<Transfer>) {
+    let disk: NonNull<OpenDisk> = disk.cast();
+    // SAFETY: ours until it is done (contract of the seam).
+    let op = unsafe {
+        let transfer = transfer.as_mut();
+        transfer.scratch = [disk.as_ptr().expose_provenance(), 0, 0, 0];
+        transfer.op
+    };
+    match op {
+        Op::Read | Op::Write | Op::WriteZeroes => send(transfer),
+        Op::Flush => disk_of(transfer).later(transfer),
+        Op::Discard => end(transfer, Some(Errno::EOPNOTSUPP)),
+    }
+}
+
+/// The worker's part: what has to sleep, or would nest too deeply.
+pub fn work(transfer: NonNull<Transfer>) {
+    // SAFETY: ours until it is done.
+    let op = unsafe { transfer.as_ref() }.op;
+    if op == Op::Flush || get(transfer, WRITTEN) != 0 {
+        let flushed = disk_of(transfer).vnode.flush();
+        end(transfer, flushed.err());
+    } else {
+        send(transfer);
+    }
+}
+
+/// Strategy or completion context.
+fn send(transfer: NonNull<Transfer>) {
+    match glue::get() {
+        Some(glue) => glue.buffers.send(transfer),
+        None => end(transfer, Some(Errno::ENXIO)),
+    }
+}
+
+/// Sends as much of a transfer as a disk takes at once.
+fn send_in(memory: NonNull<buf>, transfer: NonNull<Transfer>) {
+    let bp = memory.as_ptr();
+    // SAFETY: ours until it is done.
+    let what = unsafe { transfer.as_ref() };
+    let done = what.scratch[DONE];
+    let left = bytes(what).saturating_sub(done);
+    let (data, most) = match what.op {
+        Op::WriteZeroes => (ZEROES.as_ptr().cast_mut(), ZEROES.len()),
+        _ => (what.data.wrapping_add(done), MOST),
+    };
+    let count = left.min(most) as c_int;
+    let sector = what.sector.0 + done as u64 / SECTOR_SIZE;
+    let direction = if what.op == Op::Read { sys::B_READ } else { sys::B_WRITE };
+    // SAFETY: memory for a buffer, ours alone.
+    unsafe { sys::buf_init(bp) };
+    // SAFETY: just initialised. Without a vnode of its own nobody counts its output.
+    let buffer = unsafe { &mut *bp };
+    buffer.b_vp = ptr::null_mut();
+    buffer.b_cflags = sys::BC_BUSY;
+    buffer.b_flags = direction | sys::B_ASYNC;
+    buffer.b_iodone = Some(sent);
+    buffer.b_private = transfer.as_ptr().cast();
+    buffer.b_data = data.cast();
+    buffer.b_blkno = sector.cast_signed();
+    buffer.b_bcount = count;
+    buffer.b_bufsize = count;
+    buffer.b_resid = count;
+    let disk = disk_of(transfer);
+    // SAFETY: the buffer is ours, and `sent` takes it back.
+    unsafe { disk.vnode.strategy(bp) };
+}
+
+/// Completion context. A buffer is back.
+///
+/// # Safety
+/// Made by `send_in`.
+unsafe extern "C" fn sent(bp: *mut buf) {
+    // SAFETY: the kernel is done with it.
+    let buffer = unsafe { &*bp };
+    let (error, resid, count) = (buffer.b_error, buffer.b_resid, buffer.b_bcount);
+    let transfer = NonNull::new(buffer.b_private.cast::<Transfer>());
+    if let (Some(glue), Some(bp)) = (glue::get(), NonNull::new(bp)) {
+        // SAFETY: from the pool, and not used any more.
+        unsafe { glue.buffers.give(bp) };
+    }
+    let Some(transfer) = transfer else { return };
+    if error != 0 || resid != 0 {
+        let errno = Errno::from_number(error).unwrap_or(Errno::EIO);
+        return end(transfer, Some(errno));
+    }
+    let done = get(transfer, DONE) + count as usize;
+    set(transfer, DONE, done);
+    // SAFETY: ours until it is done.
+    let what = unsafe { transfer.as_ref() };
+    if done < bytes(what) {
+        disk_of(transfer).later(transfer);
+    } else if what.fua && what.op.writes() {
+        set(transfer, WRITTEN, 1);
+        disk_of(transfer).later(transfer);
+    } else {
+        end(transfer, None);
+    }
+}
+
+fn bytes(transfer: &Transfer) -> usize {
+    (transfer.count.0 * SECTOR_SIZE) as usize
+}
+
+fn end(transfer: NonNull<Transfer>, errno: Option<Errno>) {
+    // SAFETY: submitted by the driver, and told of once.
+    unsafe { entry::transfer_done(transfer, errno) };
+}

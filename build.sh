@@ -218,6 +218,22 @@ cmd_cross() { ## dmsetup and libdm for NetBSD 10/amd64, into target/x86_64-unkno
 		die "dmsetup carries no note of NetBSD"
 }
 
+netbsd() {
+	. "$top/sys/dev/dm/netbsd/build.sh"
+	job=netbsd_$1
+	shift
+	"$job" "$@"
+}
+cmd_module() { ## dm.kmod for NetBSD: module --netbsd 10.1|11.0 | --src DIR | --include DIR
+	netbsd module "$@"
+}
+cmd_object() { ## the same as an object for config(1)
+	netbsd object "$@"
+}
+cmd_kernel() { ## the object and what a kernel's source tree needs besides
+	netbsd kernel "$@"
+}
+
 # put MODE FILE PLACE: installs one file below DESTDIR and PREFIX.
 put() {
 	install -d "$DESTDIR$PREFIX/${3%/*}"

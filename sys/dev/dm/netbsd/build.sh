@@ -1,0 +1,143 @@
+# Sourced by the tree's build.sh: the driver as a NetBSD kernel object or module.
+# shellcheck shell=sh disable=SC2154 # $top, $out and the functions are build.sh's
+#
+#   --netbsd 10.1|11.0   the headers of that release, from a package registry
+#   --src DIR            a NetBSD source tree (or NETBSDSRCDIR)
+#   --include DIR        an installed system's headers, such as /usr/include on NetBSD
+
+netbsd=$top/sys/dev/dm/netbsd
+netbsd_out=$top/target/netbsd
+netbsd_flags="-Crelocation-model=static -Ccode-model=kernel -Cno-redzone=yes -Zplt=yes
+	-Cforce-frame-pointers=yes -Cforce-unwind-tables=no --remap-path-prefix=$top/="
+
+# netbsd_registry RELEASE VERSION: headers of a release, out of a wheel of ziglang.
+netbsd_registry() {
+	headers=$netbsd_out/headers-$1
+	[ -e "$headers/done" ] || {
+		say "installing the headers of NetBSD $1 (ziglang $2, with pip)"
+		python3 -m pip --version >/dev/null 2>&1 || packages python3-pip
+		mkdir -p "$headers"
+		python3 -m pip download -qq --no-deps --only-binary :all: -d "$headers" "ziglang==$2"
+		(cd "$headers" && python3 -m zipfile -e ./*.whl all &&
+			mv all/ziglang/lib/libc/include/*-netbsd* .)
+		rm -rf "$headers"/all "$headers"/*.whl
+		: >"$headers/done"
+	}
+	set -- "${1%%.*}" "${1#*.}"
+	# Stand-ins for what is not installed come first.
+	netbsd_includes="-isystem $netbsd/headers/stub -isystem $headers/x86_64-netbsd-none
+		-isystem $headers/generic-netbsd -D__NetBSD_Version__=$1$(printf %02d "$2")000000"
+}
+
+# netbsd_tree DIR: headers of a source tree.
+netbsd_tree() {
+	[ -f "$1/sys/sys/param.h" ] || die "$1 is no NetBSD source tree"
+	tree=$(cd "$1/sys" && pwd)
+	links=$netbsd_out/links
+	mkdir -p "$links"
+	ln -sfn "$tree/arch/amd64/include" "$links/machine"
+	for arch in amd64 i386 x86; do ln -sfn "$tree/arch/$arch/include" "$links/$arch"; done
+	netbsd_includes="-isystem $links -isystem $tree -isystem $tree/arch
+		-isystem $tree/../common/include"
+}
+
+# The options of the commands; sets $netbsd_name and $netbsd_includes.
+netbsd_options() {
+	[ $# -gt 0 ] || [ -z "${NETBSDSRCDIR:-}" ] || set -- --src "$NETBSDSRCDIR"
+	[ $# -gt 0 ] || set -- --netbsd 10.1
+	case "$1 ${2:-}" in
+	"--netbsd 10.1") netbsd_name=10.1 && netbsd_registry 10.1 0.15.2 ;;
+	"--netbsd 11.0") netbsd_name=11.0 && netbsd_registry 11.0 0.17.0 ;;
+	"--src "?*) netbsd_name=src && netbsd_tree "$2" ;;
+	"--include "?*)
+		netbsd_name=include
+		netbsd_includes="-isystem $netbsd/headers/stub -isystem $2"
+		;;
+	*) die "usage: --netbsd 10.1|11.0 | --src DIR | --include DIR" ;;
+	esac
+	netbsd_work=$netbsd_out/$netbsd_name
+	mkdir -p "$netbsd_work"
+}
+
+# The tool that makes bindings needs libclang.
+netbsd_tool() {
+	ls /usr/lib/llvm-*/lib/libclang[.-]*so* >/dev/null 2>&1 || packages libclang1-19
+	library=$(find /usr/lib/llvm-*/lib -name 'libclang[.-]*so*' 2>/dev/null | sort -V | tail -n 1)
+	[ -n "$library" ] || die "libclang is missing: apt-get install libclang1-19"
+	CARGO_TARGET_DIR=$netbsd_out/tool \
+		cargo build --quiet --release --locked --manifest-path "$netbsd/tool/Cargo.toml"
+	tool=$netbsd_out/tool/release/dm-netbsd-tool
+}
+
+netbsd_bind() {
+	# shellcheck disable=SC2086 # a list of words
+	LIBCLANG_PATH=${library%/*} "$tool" bind "$netbsd/headers/kernel.h" \
+		"$netbsd_work/bindings.rs" $netbsd_includes
+	number=$(sed -n 's/.*DM_NETBSD_VERSION: .* = \([0-9]*\);/\1/p' "$netbsd_work/bindings.rs")
+	say "bindings for __NetBSD_Version__ $number"
+	version_flag=
+	[ "$number" -lt 900000000 ] || version_flag="--cfg netbsd10"
+}
+
+# netbsd_compile FEATURES: the static library, with core and alloc built the same way.
+netbsd_compile() {
+	sources=lib/rustlib/src/rust/library/Cargo.lock
+	rustc=$(command -v rustc) cargo=cargo
+	[ -e "$(rustc --print sysroot)/$sources" ] || {
+		packages rustc-web cargo-web rust-web-src
+		rustc=/usr/bin/rustc cargo=/usr/bin/cargo
+		[ -e "/usr/$sources" ] || die "the sources of core are missing: rustup component add" \
+			"rust-src, or apt-get install rustc-web cargo-web rust-web-src"
+	}
+	# shellcheck disable=SC2086,SC2116 # on one line
+	(cd "$netbsd" && DM_BINDINGS=$netbsd_work/bindings.rs CARGO_TARGET_DIR=$netbsd_work \
+		RUSTC=$rustc RUSTC_BOOTSTRAP=1 RUSTFLAGS=$(echo $netbsd_flags $version_flag) \
+		"$cargo" build --quiet --release --locked --features "$1" --target x86_64-unknown-none \
+		-Zbuild-std=core,alloc,compiler_builtins)
+}
+
+# netbsd_link OBJECT KEEP ROOT...: one object out of the library, without the compiler's own
+# memcpy and the like, since the kernel has them; fit for the loader, and checked.
+netbsd_link() {
+	object=$1 keep=$2
+	shift 2
+	parts=$netbsd_work/parts
+	rm -rf "$parts" && mkdir -p "$parts"
+	(cd "$parts" && ar x "$netbsd_work/x86_64-unknown-none/release/libdm_netbsd.a")
+	ld -r --gc-sections "$@" -T "$netbsd/kmod.ld" -o "$object.whole" "$parts"/dm_netbsd-*.o \
+		2>"$netbsd_work/ld.log" || { cat "$netbsd_work/ld.log" && return 1; }
+	printf '%s\n' "$keep" | tr ' ' '\n' >"$netbsd_work/keep"
+	objcopy --keep-global-symbols="$netbsd_work/keep" --strip-unneeded "$object.whole" "$object"
+	rm "$object.whole"
+	"$tool" finish "$object"
+	objdump -d "$object" >"$netbsd_work/code"
+	"$tool" check "$object" "$netbsd/symbols.list" "$netbsd_work/code"
+	say "$object, checked"
+}
+
+netbsd_prepare() {
+	packages binutils
+	netbsd_options "$@"
+	netbsd_tool
+	netbsd_bind
+}
+
+netbsd_module() {
+	netbsd_prepare "$@"
+	netbsd_compile module
+	netbsd_link "$netbsd_work/dm.kmod" none -e __link_set_modules_sym_dm_modinfo
+}
+
+netbsd_object() {
+	netbsd_prepare "$@"
+	netbsd_compile ''
+	netbsd_link "$netbsd_work/dm_rust.o" "dmattach dm_bdevsw dm_cdevsw" \
+		-e dmattach -u dm_bdevsw -u dm_cdevsw
+}
+
+netbsd_kernel() {
+	netbsd_object "$@"
+	cp "$top/sys/dev/dm/files.dm" "$top/sys/dev/dm/dm.ioconf" "$netbsd_work"
+	say "in a copy of the source tree: put dm_rust.o and files.dm of $netbsd_work into" \
+		"sys/dev/dm, add 'pseudo-device dm' to the configuration, run config(1) and make"
+}

@@ -4,12 +4,12 @@
 mod client;
 
 use client::Client;
-use dm_protocol::{Action, ReplyBody, SegmentSpec};
+use dm_protocol::{Action, Errno, ReplyBody, SegmentSpec};
 use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
@@ -205,4 +205,79 @@ fn a_stop_waits_for_no_idle_client() {
     }
     host.stop();
     assert!(clients.iter_mut().all(|client| client.0.read(&mut [0]).is_ok_and(|n| n == 0)));
+}
+
+/// One that shows files, if that can be done here.
+fn with_files(dir: &Path) -> Option<Host> {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_dmhost"));
+    command.args(["--no-nbd", "--ready-fd", "1", "--dev-dir"]).arg(dir).stdout(Stdio::piped());
+    let mut process = command.spawn().unwrap();
+    process.stdout.take().unwrap().read_exact(&mut [0]).unwrap();
+    let host = Host { process, dir: dir.to_owned() };
+    host.client().make("probe", vec![SegmentSpec::new(0, 8, "zero", "")]);
+    if fs::metadata(dir.join("mapper/probe")).is_err() {
+        dm_skip::skip("FUSE cannot be used");
+        return None;
+    }
+    Some(host)
+}
+
+#[test]
+fn what_was_flushed_is_there_after_a_kill_and_the_next_one_shows_it() {
+    let dir = temporary();
+    let image = dir.path().join("image");
+    fs::write(&image, vec![0; 1 << 20]).unwrap();
+    let table = vec![SegmentSpec::new(0, 1024, "linear", &format!("{} 1024", image.display()))];
+    let Some(mut host) = with_files(dir.path()) else { return };
+    host.client().make("a", table.clone());
+    let node = dir.path().join("mapper/a");
+    let file = fs::File::options().read(true).write(true).open(&node).unwrap();
+    file.write_all_at(&[0xaa; 8192], 4096).unwrap();
+    file.sync_all().unwrap();
+    host.signal(Signal::KILL);
+    host.wait();
+    assert!(file.write_all_at(&[1; 512], 0).is_err());
+    drop(file);
+    let bytes = fs::read(&image).unwrap();
+    assert_eq!(bytes[(1 << 19) + 4096..][..8192], [0xaa; 8192]);
+
+    let host = with_files(dir.path()).unwrap();
+    host.client().make("a", table);
+    assert_eq!(fs::read(&node).unwrap()[4096..][..8192], [0xaa; 8192]);
+    host.stop();
+    assert!(!node.exists());
+}
+
+#[test]
+fn a_mapped_device_is_named_by_its_file_and_by_nothing_else_of_ours() {
+    let dir = temporary();
+    let Some(host) = with_files(dir.path()) else { return };
+    let mut client = host.client();
+    let node = dir.path().join("mapper/probe");
+    let table =
+        |path: &Path| vec![SegmentSpec::new(0, 8, "linear", &format!("{} 0", path.display()))];
+    client.make("above", table(&node));
+    assert_eq!(client.ask("probe", Action::Info).open_count, 1);
+    let behind = fs::canonicalize(&node).unwrap();
+    let action = Action::Reload { table: table(&behind), dry_run: true };
+    let reply = client.ask("above", action);
+    // Either the device it belongs to, or a refusal: never a file read through ourselves.
+    assert!(reply.failure.is_none_or(|why| why.errno == Errno::ELOOP));
+    assert_eq!(client.ask("above", Action::Remove).failure, None);
+    host.stop();
+}
+
+#[test]
+fn a_suspended_device_with_io_waiting_does_not_hold_up_a_stop() {
+    let dir = temporary();
+    let Some(host) = with_files(dir.path()) else { return };
+    let node = dir.path().join("mapper/probe");
+    assert_eq!(host.client().ask("probe", Action::Suspend).failure, None);
+    let reader = thread::spawn(move || fs::read(node));
+    thread::sleep(Duration::from_millis(300));
+    assert!(!reader.is_finished());
+    let begin = Instant::now();
+    host.stop();
+    assert!(begin.elapsed() < Duration::from_secs(10));
+    assert!(reader.join().unwrap().is_err());
 }

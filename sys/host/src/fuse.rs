@@ -19,7 +19,7 @@ use std::fmt;
 use std::fs::{self, DirBuilder};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::thread;
 
@@ -28,6 +28,7 @@ pub struct Fuse {
     registry: Arc<Registry>,
     watch: Arc<dyn Watch>,
     session: Option<BackgroundSession>,
+    place: PathBuf,
     st_dev: u64,
 }
 
@@ -59,6 +60,7 @@ impl Fuse {
             registry: Arc::clone(registry),
             watch: Arc::clone(&watch),
             session: Some(session),
+            place,
             st_dev,
         };
         registry.subscribe(watch).map_err(|why| why.to_string())?;
@@ -72,8 +74,10 @@ impl Drop for Fuse {
         for shown in self.registry.list() {
             self.watch.detach(&shown);
         }
-        if let Some(Err(error)) = self.session.take().map(BackgroundSession::umount_and_join) {
-            log::warn!("unmounting: {error}");
+        if let Some(Err(_)) = self.session.take().map(BackgroundSession::umount_and_join)
+            && !detach(&self.place)
+        {
+            log::warn!("{} is in use and stays mounted", self.place.display());
         }
         paths::remove_own(self.st_dev);
     }
@@ -113,12 +117,17 @@ fn clean(place: &Path) {
         return;
     }
     log::info!("unmounting what another process left at {}", place.display());
+    detach(place);
+}
+
+/// Unmounts also what is in use: who has a file open there gets errors from now on.
+fn detach(place: &Path) -> bool {
     let programs: [(&str, &[&str]); 2] = [("umount", &["-l"]), ("fusermount3", &["-u", "-z"])];
-    for (program, options) in programs {
-        if Command::new(program).args(options).arg(place).status().is_ok_and(|s| s.success()) {
-            return;
-        }
-    }
+    programs.iter().any(|(program, options)| {
+        let mut command = Command::new(program);
+        command.args(*options).arg(place).stdout(Stdio::null()).stderr(Stdio::null());
+        command.status().is_ok_and(|status| status.success())
+    })
 }
 
 /// The file of a device, without the folder.

@@ -280,4 +280,6 @@ fn a_suspended_device_with_io_waiting_does_not_hold_up_a_stop() {
     host.stop();
     assert!(begin.elapsed() < Duration::from_secs(10));
     assert!(reader.join().unwrap().is_err());
+    // In use or not, it is unmounted.
+    assert!(fs::read_dir(dir.path().join("dm")).unwrap().next().is_none());
 }

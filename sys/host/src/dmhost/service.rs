@@ -37,19 +37,22 @@ pub fn run(options: &Options) -> Result<(), String> {
         let nbd = nbd.map(|listener| Nbd::start(listener, &driver, &registry)).transpose();
         let control = Control::start(listener, &driver, &registry, Limits::default());
         Ok(Serving {
-            _control: control.map_err(|error| format!("control: {error}"))?,
+            control: control.map_err(|error| format!("control: {error}"))?,
             _nbd: nbd.map_err(|error| format!("nbd: {error}"))?,
             _fuse: files(options, &driver, &registry),
         })
     });
-    let served = served.map(|serving| {
+    let served = served.map(|mut serving| {
         log::info!("ready in {}", dev_dir.display());
         // An error means that no signal can come any more.
         let _ = stop.recv();
         ready::stopping();
-        drop(serving);
+        serving.control.stop();
+        serving
     });
+    // Requests that wait for a suspended device fail, and so those who sent them can end.
     driver.shutdown();
+    let served = served.map(drop);
     place.leave(options);
     if served.is_ok() {
         ready::stopped(options);
@@ -57,9 +60,9 @@ pub fn run(options: &Options) -> Result<(), String> {
     served
 }
 
-/// What runs while we serve, in the order in which it ends.
+/// What runs while we serve.
 struct Serving {
-    _control: Control,
+    control: Control,
     _nbd: Option<Nbd>,
     _fuse: Option<Fuse>,
 }

@@ -103,7 +103,15 @@ impl Link {
     /// When there can be no further descriptor.
     pub fn new(socket: &Arc<UnixStream>) -> io::Result<Arc<Self>> {
         let (waker, woken) = UnixStream::pair()?;
-        let state = State { outbox: Some(Outbox::default()), ..State::default() };
+        // Requests end where nothing may be allocated, so there is room for all of them.
+        let outbox = Outbox { replies: VecDeque::with_capacity(SLOTS), sent: 0 };
+        let state = State {
+            small: Vec::with_capacity(SLOTS),
+            large: Vec::with_capacity(SLOTS),
+            replies: VecDeque::with_capacity(SLOTS),
+            outbox: Some(outbox),
+            ..State::default()
+        };
         let state = Mutex::new(state);
         Ok(Arc::new(Self { socket: Arc::clone(socket), waker, woken, state }))
     }
@@ -132,10 +140,8 @@ impl Link {
                 state.bytes += size;
                 break state.take(size);
             }
-            state.wanted = true;
             drop(state);
-            self.send(true);
-            self.wait(false);
+            self.make_room();
         };
         let whole = Sectors(size.div_ceil(512) as u64);
         if size != 0 && task.reserve(whole).is_err() {
@@ -191,6 +197,18 @@ impl Link {
         drop(state);
         if wake {
             let _ = send(&self.waker, &[1], SendFlags::NOSIGNAL | SendFlags::DONTWAIT);
+        }
+    }
+
+    /// Sends what there is; if that answers nothing, waits until something may.
+    fn make_room(&self) {
+        let mut state = self.state();
+        state.wanted = true;
+        let before = state.slots;
+        drop(state);
+        self.send(true);
+        if self.state().slots == before {
+            self.wait(false);
         }
     }
 
@@ -255,14 +273,12 @@ impl Link {
     /// Waits until all requests are over and answered, or the client is gone.
     pub fn finish(&self) {
         loop {
-            self.send(true);
-            let mut state = self.state();
+            let state = self.state();
             if state.slots == 0 || state.broken {
                 return;
             }
-            state.wanted = true;
             drop(state);
-            self.wait(false);
+            self.make_room();
         }
     }
 

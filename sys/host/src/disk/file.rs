@@ -11,7 +11,8 @@ use crate::errno;
 use crate::kern::{Bounce, Running, Uring};
 use dm::kern::disk::Op;
 use dm_protocol::{DevNo, Errno, Failure, SECTOR_SIZE, Sectors};
-use rustix::fs::OFlags;
+use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::io::Errno as System;
 use std::env;
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -72,6 +73,29 @@ pub fn failure(path: &str, error: &io::Error) -> Failure {
     Failure::new(errno::from_io(error), path)
 }
 
+/// Opens a file; for writing, nobody else may have it for that.
+fn open_file(path: &str, write: bool, device: bool) -> Result<File, Failure> {
+    let mut flags = OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    if device {
+        flags |= OFlags::DIRECT;
+    }
+    if device && write {
+        // This also keeps others from mounting it.
+        flags |= OFlags::EXCL;
+    }
+    let mut options = OpenOptions::new();
+    options.read(true).write(write).custom_flags(flags.bits().cast_signed());
+    let file = options.open(path).map_err(|error| failure(path, &error))?;
+    if write && !device {
+        // File systems without locks leave it to the user.
+        if flock(&file, FlockOperation::NonBlockingLockExclusive) == Err(System::WOULDBLOCK) {
+            let message = format!("{path}: another process has locked it");
+            return Err(Failure::new(Errno::EBUSY, message));
+        }
+    }
+    Ok(file)
+}
+
 fn pool() -> Result<&'static Pool, Failure> {
     static POOL: OnceLock<Option<Pool>> = OnceLock::new();
     let pool = POOL.get_or_init(|| Pool::start().ok()).as_ref();
@@ -87,17 +111,23 @@ impl FileDisk {
         engine: Engine,
     ) -> Result<Arc<Self>, Failure> {
         let device = identity[0] == Space::Device.number();
-        let mut flags = OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-        if device {
-            flags |= OFlags::DIRECT;
-        }
-        if device && write {
-            // Nobody else mounts it or opens it this way meanwhile.
-            flags |= OFlags::EXCL;
-        }
-        let mut options = OpenOptions::new();
-        options.read(true).write(write).custom_flags(flags.bits().cast_signed());
-        let file = options.open(path).map_err(|error| failure(path, &error))?;
+        Self::of(open_file(path, write, device)?, path, write, identity, engine)
+    }
+
+    /// The same file as it is now. It is not opened again, for it is open for us alone.
+    pub fn renewed(&self, write: bool) -> Result<Arc<Self>, Failure> {
+        let file = self.file.try_clone().map_err(|error| failure(&self.name, &error))?;
+        Self::of(file, &self.name, write, self.identity, self.engine)
+    }
+
+    fn of(
+        file: File,
+        path: &str,
+        write: bool,
+        identity: [u64; 2],
+        engine: Engine,
+    ) -> Result<Arc<Self>, Failure> {
+        let device = identity[0] == Space::Device.number();
         let meta = file.metadata().map_err(|error| failure(path, &error))?;
         let same = match meta.file_type().is_block_device() {
             true => identity == [Space::Device.number(), meta.rdev()],
@@ -158,9 +188,9 @@ impl FileDisk {
             Op::Read | Op::Write => {
                 while running.length() != 0 {
                     match self.step(running) {
-                        Ok(0) => return Err(rustix::io::Errno::IO),
+                        Ok(0) => return Err(System::IO),
                         Ok(bytes) => running.advance(bytes),
-                        Err(rustix::io::Errno::INTR) => {}
+                        Err(System::INTR) => {}
                         Err(error) => return Err(error),
                     }
                 }
@@ -196,7 +226,7 @@ impl FileDisk {
     ) -> rustix::io::Result<usize> {
         let length = data.len().min(PIECE);
         let data = data.get_mut(..length).unwrap_or_default();
-        let mut bounce = Bounce::new(length, ALIGN).ok_or(rustix::io::Errno::NOMEM)?;
+        let mut bounce = Bounce::new(length, ALIGN).ok_or(System::NOMEM)?;
         if let Some(durable) = write {
             bounce.bytes_mut().copy_from_slice(data);
             return system::write(&self.file, bounce.bytes(), offset, durable);
@@ -215,13 +245,13 @@ impl FileDisk {
 
     fn discard(&self, offset: u64, length: u64) -> rustix::io::Result<()> {
         if !self.discard.load(Ordering::Relaxed) {
-            return Err(rustix::io::Errno::OPNOTSUPP);
+            return Err(System::OPNOTSUPP);
         }
         let done = match self.devno {
             Some(_) => system::discard(&self.file, offset, length),
             None => system::punch(&self.file, offset, length),
         };
-        if done == Err(rustix::io::Errno::OPNOTSUPP) {
+        if done == Err(System::OPNOTSUPP) {
             self.discard.store(false, Ordering::Relaxed);
         }
         done
@@ -230,22 +260,22 @@ impl FileDisk {
     fn write_zeroes(&self, offset: u64, length: u64) -> rustix::io::Result<()> {
         if self.zero.load(Ordering::Relaxed) {
             match system::zero(&self.file, offset, length) {
-                Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {
+                Err(System::OPNOTSUPP | System::NOSYS) => {
                     self.zero.store(false, Ordering::Relaxed);
                 }
                 done => return done,
             }
         }
         let piece = usize::try_from(length).unwrap_or(PIECE).min(PIECE);
-        let zeroes = Bounce::new(piece, ALIGN).ok_or(rustix::io::Errno::NOMEM)?;
+        let zeroes = Bounce::new(piece, ALIGN).ok_or(System::NOMEM)?;
         let mut done = 0;
         while done < length {
             let left = usize::try_from(length - done).unwrap_or(piece).min(piece);
             let bytes = zeroes.bytes().get(..left).unwrap_or_default();
             match system::write(&self.file, bytes, offset + done, false) {
-                Ok(0) => return Err(rustix::io::Errno::IO),
+                Ok(0) => return Err(System::IO),
                 Ok(written) => done += written as u64,
-                Err(rustix::io::Errno::INTR) => {}
+                Err(System::INTR) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -258,7 +288,7 @@ impl FileDisk {
             let offset = running.offset();
             match system::read_now(&self.file, running.data(), offset) {
                 Ok(bytes) if bytes != 0 => running.advance(bytes),
-                Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::INVAL) => {
+                Err(System::OPNOTSUPP | System::INVAL) => {
                     self.read_now.store(false, Ordering::Relaxed);
                     return Some(running);
                 }

@@ -11,6 +11,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::sync::{Arc, Mutex, Weak};
+use std::thread;
+use std::time::Duration;
 
 /// Sectors of the largest disk in memory.
 const MEMORY_SECTORS_MAX: u64 = 1 << 31;
@@ -94,6 +96,10 @@ fn device_path(devno: DevNo) -> Result<String, Failure> {
 /// Which file, and open for writing?
 type Key = ([u64; 2], bool);
 
+/// How often, and how long each time, to wait for a busy file: one of ours may be being closed.
+const CLOSING_TRIES: usize = 20;
+const CLOSING_WAIT: Duration = Duration::from_millis(10);
+
 static OPEN: Mutex<Option<HashMap<Key, Weak<FileDisk>>>> = Mutex::new(None);
 
 fn open_path(path: &str, write: bool, engine: Option<Engine>) -> Result<Arc<dyn Backend>, Failure> {
@@ -119,15 +125,25 @@ fn open_path(path: &str, write: bool, engine: Option<Engine>) -> Result<Arc<dyn 
     if let Some(engine) = engine {
         return Ok(FileDisk::open(path, write, identity, engine)?);
     }
+    for _ in 0..CLOSING_TRIES {
+        match open_shared(path, write, identity) {
+            Err(why) if why.errno == Errno::EBUSY => thread::sleep(CLOSING_WAIT),
+            opened => return Ok(opened?),
+        }
+    }
+    Ok(open_shared(path, write, identity)?)
+}
+
+/// An open file that is shared with its other openers.
+fn open_shared(path: &str, write: bool, identity: [u64; 2]) -> Result<Arc<FileDisk>, Failure> {
     // Held while opening, so that nobody opens the same file a second time.
     let mut open = hold(&OPEN);
     let open = open.get_or_insert_default();
-    if let Some(disk) = open.get(&(identity, write)).and_then(Weak::upgrade)
-        && !disk.resized()
-    {
-        return Ok(disk);
-    }
-    let disk = FileDisk::open(path, write, identity, Engine::preferred())?;
+    let disk = match open.get(&(identity, write)).and_then(Weak::upgrade) {
+        Some(disk) if !disk.resized() => return Ok(disk),
+        Some(disk) => disk.renewed(write),
+        None => FileDisk::open(path, write, identity, Engine::preferred()),
+    }?;
     open.retain(|_, disk| disk.strong_count() != 0);
     open.insert((identity, write), Arc::downgrade(&disk));
     Ok(disk)
@@ -157,6 +173,25 @@ mod tests {
         assert_eq!(one.describe().size, Sectors(8));
         fs::File::options().write(true).open(image).unwrap().set_len(1 << 20).unwrap();
         assert_eq!(open(image, true).unwrap().describe().size, Sectors(2048));
+    }
+
+    #[test]
+    fn an_image_is_written_by_one_process_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let image = dir.path().join("image");
+        fs::write(&image, [0; 512]).unwrap();
+        let path = image.to_str().unwrap();
+        let other = fs::File::open(&image).unwrap();
+        other.lock().unwrap();
+        assert_eq!(refusal(path).errno, Errno::EBUSY);
+        open(path, false).unwrap();
+        other.unlock().unwrap();
+        for _ in 0..100 {
+            let disk = open(path, true).unwrap();
+            let closer = thread::spawn(move || drop(disk));
+            open(path, true).unwrap();
+            closer.join().unwrap();
+        }
     }
 
     #[test]

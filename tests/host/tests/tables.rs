@@ -179,3 +179,23 @@ fn renaming_and_removing_at_once_never_shows_a_hidden_device() {
         }
     }
 }
+
+#[test]
+fn a_table_that_waits_to_be_live_counts_for_cycles() {
+    let world = Arc::new(World::new());
+    let disk = world.disk_of(DiskSpec::new(8).mode(Mode::Held));
+    world.try_create("b", "0 8 zero").expect("a device");
+    let device = world.create("a", &format!("0 8 linear {} 0", disk.name()));
+    world.load("a", "0 8 linear /dev/mapper/b 0").expect("a on b");
+    let pending = device.begin(dm::kern::disk::Op::Read, false, 0, 1, vec![0; 512]);
+    let resume = world.spawn(|world| world.on_with("a", Action::Resume, Flags::NOFLUSH).map(drop));
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    world.load("a", "0 8 error").expect("another table, for later");
+    let failure = world.load("b", "0 8 linear /dev/mapper/a 0").expect_err("a is about to be on b");
+    assert_eq!(failure.errno, Errno::ELOOP);
+    disk.complete_all();
+    pending.wait().expect("a read");
+    resume.join().expect("no surprise").expect("resumed");
+    let flags = world.on("a", Action::Info).expect("info").flags;
+    assert!(flags.contains(Flags::INACTIVE_PRESENT), "the later table is still there");
+}

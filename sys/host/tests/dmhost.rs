@@ -8,7 +8,7 @@ use dm_protocol::{Action, Errno, ReplyBody, SegmentSpec};
 use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
+use std::io::Read;
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -32,8 +32,9 @@ impl Host {
         let mut command = command(dir);
         command.args(arguments).args(["--ready-fd", "1"]).stdout(Stdio::piped());
         let mut process = command.spawn().unwrap();
+        // To the end: nothing else is said there, and it is closed.
         let mut ready = String::new();
-        BufReader::new(process.stdout.take().unwrap()).read_line(&mut ready).unwrap();
+        process.stdout.take().unwrap().read_to_string(&mut ready).unwrap();
         assert_eq!(ready, "\n");
         Self { process, dir: dir.to_owned() }
     }

@@ -3,7 +3,7 @@
 use crate::options::Options;
 use dm_host::kern::inherited;
 use std::env;
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, Write};
 #[cfg(target_os = "linux")]
 use std::os::linux::net::SocketAddrExt;
@@ -19,11 +19,30 @@ pub fn tell(options: &Options) -> Result<(), String> {
         written.map_err(|error| format!("{}: {error}", path.display()))?;
     }
     if let Some(number) = options.ready_fd {
-        let mut ready = inherited(number).map_err(|error| format!("--ready-fd: {error}"))?;
-        // Whoever waited may have gone; that is no reason to stop.
-        let _ = ready.write_all(b"\n");
+        tell_fd(number).map_err(|error| format!("--ready-fd: {error}"))?;
     }
     notify("READY=1\n");
+    Ok(())
+}
+
+/// A line to an inherited file, which is closed then. Standard ones stay open, since the next
+/// file that is opened would take their place, and what is logged would go there.
+fn tell_fd(number: u32) -> io::Result<()> {
+    // Whoever waited may have gone; that is no reason to stop.
+    let null = File::options().read(true).write(true).open("/dev/null")?;
+    match number {
+        0 => return Err(io::ErrorKind::InvalidInput.into()),
+        1 => {
+            let _ = rustix::io::write(rustix::stdio::stdout(), b"\n");
+            rustix::stdio::dup2_stdout(&null)?;
+        }
+        2 => {
+            let _ = rustix::io::write(rustix::stdio::stderr(), b"\n");
+        }
+        _ => {
+            let _ = inherited(number)?.write_all(b"\n");
+        }
+    }
     Ok(())
 }
 

@@ -227,6 +227,10 @@ impl PairInner {
             let result = match part.op() {
                 Op::Flush => self.flush(),
                 Op::Write => self.write(&mut part),
+                Op::Discard => self.both(|side| {
+                    let sector = Sector(self.offsets[side].0 + part.at().0);
+                    self.lowers[side].clear(Op::Discard, false, sector, part.count())
+                }),
                 _ => self.read(&mut part),
             };
             part.finish(result);
@@ -293,7 +297,7 @@ impl PairInner {
 impl Target for Pair {
     fn map(&self, range: Range) -> Mapping<'_> {
         match range.op {
-            Op::Discard | Op::WriteZeroes => Mapping::Fail(Errno::EOPNOTSUPP),
+            Op::WriteZeroes => Mapping::Fail(Errno::EOPNOTSUPP),
             _ => Mapping::Keep { count: range.count },
         }
     }
@@ -418,6 +422,9 @@ impl Target for Hold {
                 self.empty(|part| self.down(part));
             }
             "drop" => self.empty(drop),
+            // What a target must not do: half a sector, and beyond the end.
+            "astray" => self.empty(|part| part.redirect(&self.lower, Sector(1))),
+            "beyond" => self.empty(|part| part.redirect(&self.lower, Sector(u64::MAX))),
             "fail" => self.empty(|part| part.finish(Err(Errno::ENOSPC))),
             _ => return Err(words.refuse("is no message")),
         }

@@ -200,6 +200,32 @@ fn a_part_that_is_dropped_ends_with_an_error() {
 }
 
 #[test]
+fn a_target_that_computes_nonsense_gets_an_error_and_the_disk_nothing() {
+    let world = World::with_types(types());
+    let disk = world.disk_of(DiskSpec::new(64).big_sectors());
+    let device = world.create("h", &format!("0 64 hold {} 0", disk.name()));
+    for text in ["astray", "beyond"] {
+        let pending = device.begin(Op::Read, false, 0, 8, vec![0; 8 * 512]);
+        assert_eq!(say(&world, "h", text), Ok(None));
+        assert_eq!(pending.wait(), Err(Errno::EIO));
+    }
+    let flush = device.flush();
+    assert_eq!((flush, disk.count(Op::Flush), disk.count(Op::Read)), (Ok(()), 1, 0));
+}
+
+#[test]
+fn a_mirror_discards_both_sides() {
+    let world = World::with_types(types());
+    let disks = [world.disk(64), world.disk(64)];
+    let table = format!("0 60 pair {} 0 {} 4", disks[0].name(), disks[1].name());
+    let device = world.create("m", &table);
+    device.command(Op::Discard, 10, 5).expect("a discard");
+    assert_eq!(disks[0].bytes()[10 * 512], 0xdd);
+    assert_eq!(disks[1].bytes()[14 * 512..19 * 512], [0xdd; 5 * 512]);
+    assert_eq!(disks[1].bytes()[19 * 512], 0);
+}
+
+#[test]
 fn a_request_beyond_the_reserve_waits_for_its_own_memory() {
     let world = World::with_types(types());
     let disk = world.disk_of(DiskSpec::new(64).mode(Mode::Held));

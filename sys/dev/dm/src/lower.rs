@@ -123,6 +123,18 @@ impl Lower {
         wait::transfer(piece, Some(data.bytes_mut()), |child| self.submit(child, at))
     }
 
+    /// Thread context; sleeps. Discards a range, or makes it read as zeroes.
+    ///
+    /// # Errors
+    /// EINVAL for other operations; else the device's.
+    pub fn clear(&self, op: Op, fua: bool, at: Sector, count: Sectors) -> Result<(), Errno> {
+        if !matches!(op, Op::Discard | Op::WriteZeroes) {
+            return Err(Errno::EINVAL);
+        }
+        let piece = Piece { op, fua, at, count };
+        wait::transfer(piece, None, |child| self.submit(child, at))
+    }
+
     /// Thread context; sleeps. Makes everything durable that was written there.
     ///
     /// # Errors
@@ -142,11 +154,17 @@ impl Lower {
 }
 
 impl Disk {
-    /// The seam is promised that a transfer is in range, whatever a target computed.
+    /// The seam is promised that a transfer is in range and made of whole sectors, whatever a
+    /// target computed.
     fn check_and_submit(&self, child: Child, sector: Sector) {
+        let count = child.count();
         let inside = |end: Sector| end.0 <= self.info().size.0;
-        let in_range = sector.checked_add(child.count()).is_some_and(inside);
-        if child.op() == Op::Flush || (in_range && !child.count().is_zero()) {
+        let in_range = sector.checked_add(count).is_some_and(inside) && !count.is_zero();
+        let unit = u64::from(self.info().sector_size) / SECTOR_SIZE;
+        let whole = (sector.0 | count.0) & unit.saturating_sub(1) == 0;
+        if child.op() == Op::Flush {
+            child.submit(self, Sector(0));
+        } else if in_range && whole {
             child.submit(self, sector);
         } else {
             io::child_done(child, Some(Errno::EIO));

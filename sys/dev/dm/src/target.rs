@@ -159,7 +159,9 @@ pub trait Target: Send + Sync {
         Err(words.refuse("this target takes no messages"))
     }
 
-    /// New requests stop soon. With `noflush`, hand back what is kept; else finish it.
+    /// New requests stop soon. With `noflush`, hand back what is kept; else finish it. Until
+    /// `postsuspend`, `keep` may be called for requests that came in before, and without
+    /// `noflush` for a flush: they are treated alike.
     fn presuspend(&self, _noflush: bool) {}
 
     /// No request is inside.

@@ -1,7 +1,7 @@
 //! What memory costs here: a chain of loads of which each needs the one before.
 
+use crate::sample::busy_ns;
 use std::hint::black_box;
-use std::time::Instant;
 
 /// A ring through an array, in an order that no prefetcher guesses.
 pub struct Chase {
@@ -35,10 +35,11 @@ impl Chase {
 
     /// Follows the ring for `count` loads; gives the nanoseconds of one.
     pub fn ns_per_load(&mut self, count: u32) -> f64 {
-        let begin = Instant::now();
-        for _ in 0..count {
-            self.at = black_box(self.next[self.at as usize].0);
-        }
-        begin.elapsed().as_nanos() as f64 / f64::from(count)
+        let ns = busy_ns(|| {
+            for _ in 0..count {
+                self.at = black_box(self.next[self.at as usize].0);
+            }
+        });
+        ns / f64::from(count)
     }
 }

@@ -4,7 +4,7 @@ use crate::driver::Case;
 use crate::request::Order;
 use std::env;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Output};
 
 /// The first argument of the program when it shall only read.
 pub const ARGUMENT: &str = "--read";
@@ -19,7 +19,8 @@ pub fn per_request(case: Option<Case>) -> Option<f64> {
             let order = if case.order == Order::Random { "random" } else { "sequential" };
             command.args([case.segments.to_string(), case.levels.to_string(), order.into()]);
         }
-        collected(&mut command)
+        // Valgrind counts up to the end, however that comes.
+        command.output().ok().filter(|output| output.status.success()).and_then(|o| collected(&o))
     };
     let difference = count(many)?.checked_sub(count(few)?)?;
     Some(difference as f64 / (many - few) as f64)
@@ -32,9 +33,8 @@ pub fn valgrind(program: &Path) -> Command {
     command
 }
 
-/// Runs what [`valgrind`] prepared; gives its instructions.
-pub fn collected(command: &mut Command) -> Option<u64> {
-    let output = command.output().ok()?;
+/// The instructions of what [`valgrind`] prepared and somebody ran.
+pub fn collected(output: &Output) -> Option<u64> {
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     let line = text.lines().find(|line| line.contains("Collected :"))?;
     line.rsplit(' ').next()?.parse().ok()

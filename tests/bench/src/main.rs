@@ -19,6 +19,7 @@ mod server;
 mod startup;
 
 use report::Row;
+use std::fmt::Write as _;
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -75,7 +76,7 @@ fn main() -> ExitCode {
     for (part, rows) in report::by_part(&rows) {
         println!("\n{part}\n\n{}", report::table(&rows));
     }
-    let kept = if has("--keep") { save(&rows, Path::new(KEPT)) } else { Ok(()) };
+    let kept = if has("--keep") { keep(&rows, Path::new(KEPT)) } else { Ok(()) };
     match save(&rows, Path::new(RESULTS)).and(kept) {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
@@ -83,6 +84,39 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Replaces what is kept of the parts that were measured, and the tables of all.
+fn keep(rows: &[Row], folder: &Path) -> io::Result<()> {
+    save(rows, folder)?;
+    let mut all: Vec<Row> = Vec::new();
+    let mut files: Vec<_> = fs::read_dir(folder)?.filter_map(Result::ok).collect();
+    // A part's files begin with its name, those of the fronts with others.
+    let rank = |name: &str| PARTS.iter().position(|part| name.starts_with(part));
+    files.sort_by_key(|file| {
+        let name = file.file_name().to_string_lossy().into_owned();
+        (rank(&name).unwrap_or(PARTS.len()), name.len(), name)
+    });
+    for file in files.iter().filter(|file| file.path().extension().is_some_and(|e| e == "tsv")) {
+        all.extend(report::load(&file.path()));
+    }
+    let path = folder.join("README.md");
+    let text = fs::read_to_string(&path)?;
+    let (head, _) = text.split_once(MARK).ok_or_else(|| io::Error::other("README.md: no mark"))?;
+    let mut text = format!("{head}{MARK}\n");
+    for (part, rows) in report::by_part(&all) {
+        let plot = file_name(part);
+        // Writing to a string cannot fail.
+        let _ = write!(text, "\n## {part}\n\n![{part}]({plot}.svg)\n\n{}", report::table(&rows));
+    }
+    fs::write(path, text)
+}
+
+/// Behind it, the tables of `README.md` begin.
+const MARK: &str = "<!-- Below this line the results are written by --keep. -->";
+
+fn file_name(part: &str) -> String {
+    part.replace(", ", "-").replace(' ', "-")
 }
 
 fn usage(word: &str) -> ExitCode {
@@ -104,7 +138,7 @@ fn measure(effort: Effort, wanted: impl Fn(&str) -> bool) -> Vec<Row> {
 fn save(rows: &[Row], folder: &Path) -> io::Result<()> {
     fs::create_dir_all(folder)?;
     for (part, rows) in report::by_part(rows) {
-        let name = part.replace(", ", "-").replace(' ', "-");
+        let name = file_name(part);
         report::save(&rows, &folder.join(format!("{name}.tsv")))?;
         fs::write(folder.join(format!("{name}.svg")), plot::plot(part, &rows))?;
     }

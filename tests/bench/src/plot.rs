@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 const WIDTH: f64 = 900.0;
 const LEFT: f64 = 330.0;
-const RIGHT: f64 = 120.0;
+const RIGHT: f64 = 160.0;
 const TOP: f64 = 50.0;
 const LINE: f64 = 22.0;
 
@@ -113,7 +113,7 @@ fn line(row: &Row, scale: &Scale, y: f64) -> String {
             middle - 4.0
         );
     }
-    let ratio = row.ratio().map(|ratio| format!(" ({ratio:.2} times)")).unwrap_or_default();
+    let ratio = row.ratio().map(|ratio| format!(" ({} times)", short(ratio))).unwrap_or_default();
     let _ = writeln!(
         svg,
         "<text x=\"{:.1}\" y=\"{:.1}\">{}{ratio}</text>",
@@ -125,7 +125,7 @@ fn line(row: &Row, scale: &Scale, y: f64) -> String {
 }
 
 fn plain(tick: f64) -> String {
-    if tick >= 1.0 { format!("{tick:.0}") } else { format!("{tick:.2}") }
+    if tick >= 1.0 || tick == 0.0 { format!("{tick:.0}") } else { format!("{tick:.2}") }
 }
 
 fn escaped(text: &str) -> String {

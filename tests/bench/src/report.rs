@@ -124,22 +124,35 @@ pub fn by_part(rows: &[Row]) -> Vec<(&str, Vec<&Row>)> {
 
 /// The table of one part, in Markdown.
 pub fn table(rows: &[&Row]) -> String {
-    let mut lines = vec![["", "median", "10 % to 90 %", "unit", "times", "of"].map(String::from)];
+    let head = ["", "median", "10 % to 90 %", "unit", "more by", "times", "of"];
+    let mut lines = vec![head.map(String::from)];
     for row in rows {
         let Summary { median, low, high, count } = row.summary;
         let spread =
             if count > 1 { format!("{} to {}", short(low), short(high)) } else { "-".into() };
-        let ratio = row.ratio().map_or_else(|| "-".into(), |ratio| format!("{ratio:.2}"));
-        let peer = row.peer.as_ref().map_or("-", |(name, _)| name).to_owned();
-        lines.push([row.name.clone(), short(median), spread, row.unit.name().into(), ratio, peer]);
+        let (mut more, mut times, mut of) = ("-".to_owned(), "-".to_owned(), "-".to_owned());
+        if let (Some((peer, of_peer)), Some(ratio)) = (&row.peer, row.ratio()) {
+            more = short(median - of_peer);
+            times = format!("{ratio:.2}");
+            of.clone_from(peer);
+        }
+        lines.push([
+            row.name.clone(),
+            short(median),
+            spread,
+            row.unit.name().into(),
+            more,
+            times,
+            of,
+        ]);
     }
     let mut text = String::new();
     let width = |column: usize| lines.iter().map(|line| line[column].len()).max().unwrap_or(0);
-    let widths: [usize; 6] = std::array::from_fn(width);
+    let widths: [usize; 7] = std::array::from_fn(width);
     for (nr, line) in lines.iter().enumerate() {
         for (nr, (word, width)) in line.iter().zip(widths).enumerate() {
             let padded = match nr {
-                1 | 2 | 4 => format!("{word:>width$}"),
+                1 | 2 | 4 | 5 => format!("{word:>width$}"),
                 _ => format!("{word:<width$}"),
             };
             // Writing to a string cannot fail.
@@ -148,7 +161,7 @@ pub fn table(rows: &[&Row]) -> String {
         text.push_str("|\n");
         if nr == 0 {
             for (nr, width) in widths.iter().enumerate() {
-                let right = if [1, 2, 4].contains(&nr) { ":" } else { "-" };
+                let right = if [1, 2, 4, 5].contains(&nr) { ":" } else { "-" };
                 let _ = write!(text, "| {}{right} ", "-".repeat(width.saturating_sub(1)));
             }
             text.push_str("|\n");

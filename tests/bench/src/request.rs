@@ -1,6 +1,7 @@
 //! Requests of 4 KiB, to a mapped device or straight to the disk below.
 
 use crate::heap;
+use crate::sample::busy_ns;
 use dm::driver::Opened;
 use dm::kern::cell::{IoCell, IoRequest};
 use dm::kern::disk::{Op, Transfer};
@@ -8,7 +9,6 @@ use dm_protocol::{Errno, SECTOR_SIZE, Sector, Sectors};
 use std::cell::Cell;
 use std::hint::black_box;
 use std::ptr::{self, NonNull};
-use std::time::Instant;
 
 /// Sectors in a request.
 pub const SECTORS: u64 = 8;
@@ -90,12 +90,10 @@ pub fn read(to: To<'_>, places: &mut Places, count: u64) -> f64 {
     // The first one may fill this thread's store of cells.
     send(to, places, 1, &mut data, &tally);
     let taken = heap::taken();
-    let begin = Instant::now();
-    send(to, places, count, &mut data, &tally);
-    let ns = begin.elapsed().as_nanos() as f64 / count as f64;
+    let ns = busy_ns(|| send(to, places, count, &mut data, &tally));
     assert_eq!(heap::taken(), taken, "memory was taken for requests");
     assert_eq!((tally.ended.get(), tally.failed.get()), (count + 1, 0), "requests went wrong");
-    ns
+    ns / count as f64
 }
 
 #[inline(never)]

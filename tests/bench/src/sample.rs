@@ -1,5 +1,15 @@
 //! Medians, and how far the middle of the samples lies apart.
 
+use cpu_time::ThreadTime;
+
+/// The nanoseconds that the calling thread ran on a processor while it did something: what
+/// other programs ran meanwhile does not count, only what they took out of the caches.
+pub fn busy_ns(work: impl FnOnce()) -> f64 {
+    let begin = ThreadTime::now();
+    work();
+    begin.elapsed().as_nanos() as f64
+}
+
 /// What many samples say.
 #[derive(Clone, Copy, Debug)]
 pub struct Summary {

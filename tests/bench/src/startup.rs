@@ -55,7 +55,8 @@ fn counted(ours: &Path, theirs: Option<&Path>, none: Option<&Path>) -> Vec<Row> 
         if let Some(dev_dir) = none {
             command.env("DM_DEV_DIR", dev_dir);
         }
-        instructions::collected(&mut command).map(|count| count as f64)
+        let output = command.output().ok()?;
+        instructions::collected(&output).map(|count| count as f64)
     };
     let peer = theirs.and_then(count);
     let row = |name: &str, count: Option<f64>| {

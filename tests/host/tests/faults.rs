@@ -179,7 +179,7 @@ fn io_moves_on_without_any_memory() {
 #[test]
 fn memory_comes_and_goes() {
     let (world, _, device) = setup(Mode::Thread(2));
-    for round in 0..20_u64 {
+    for round in 0..if cfg!(miri) { 2 } else { 20_u64 } {
         let many: Vec<_> = (0..30)
             .map(|at| {
                 world.context.faults.starve((at + round) % 3 == 0);

@@ -113,6 +113,9 @@ fn open_path(path: &str, write: bool, engine: Option<Engine>) -> Result<Arc<dyn 
         let message = format!("{path}: a file of this process; name the mapped device instead");
         return Err(Failure::new(Errno::ELOOP, message));
     }
+    // `table` prints this path, and whoever reads it may stand elsewhere.
+    let absolute = std::path::absolute(path).ok().and_then(|path| path.to_str().map(String::from));
+    let path = absolute.as_deref().unwrap_or(path);
     let kind = meta.file_type();
     let identity = if kind.is_block_device() {
         [Space::Device.number(), meta.rdev()]
@@ -173,6 +176,16 @@ mod tests {
         assert_eq!(one.describe().size, Sectors(8));
         fs::File::options().write(true).open(image).unwrap().set_len(1 << 20).unwrap();
         assert_eq!(open(image, true).unwrap().describe().size, Sectors(2048));
+    }
+
+    #[test]
+    fn an_image_named_from_here_is_told_of_by_its_whole_path() {
+        let dir = tempfile::tempdir_in(".").unwrap();
+        let image = dir.path().join("image");
+        fs::write(&image, [0; 512]).unwrap();
+        let relative = dir.path().file_name().unwrap().to_str().unwrap().to_owned() + "/image";
+        let name = open(&relative, true).unwrap().describe().name;
+        assert_eq!(name, std::env::current_dir().unwrap().join(relative).to_str().unwrap());
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! An open file: reads and writes of any bytes, as requests of whole sectors.
 
 use super::answer::{self, Answer};
-use super::ragged::{Pass, Turnstile, Write};
-use crate::mapped::{Ask, Finish, Io, Mapped};
+use super::ragged::{Turnstile, Write};
+use crate::mapped::{Ask, Mapped};
 use dm::kern::disk::Op;
-use dm_protocol::{Errno, SECTOR_SIZE, Sector, Sectors};
+use dm_protocol::{SECTOR_SIZE, Sector, Sectors};
 use fuser::{ReplyData, ReplyEmpty, ReplyWrite};
 use std::sync::Arc;
 
@@ -12,19 +12,6 @@ use std::sync::Arc;
 pub struct OpenFile {
     mapped: Arc<Mapped>,
     turnstile: Arc<Turnstile>,
-}
-
-/// A whole-sector write: its answer, and its place in the turnstile.
-struct Passing {
-    answer: Answer,
-    pass: Option<Pass>,
-}
-
-impl Finish for Passing {
-    fn finish(mut io: Box<Io<Self>>, result: Result<(), Errno>) {
-        io.own.pass = None;
-        std::mem::take(&mut io.own.answer).send(result, &[]);
-    }
 }
 
 impl OpenFile {
@@ -68,28 +55,31 @@ impl OpenFile {
         if data.is_empty() {
             return reply.error(fuser::Errno::ENOSPC);
         }
-        let answer = Answer::Written(reply, data.len() as u32);
+        let count = data.len() as u32;
         let whole =
-            offset.is_multiple_of(self.unit()) && (data.len() as u64).is_multiple_of(self.unit());
+            offset.is_multiple_of(self.unit()) && u64::from(count).is_multiple_of(self.unit());
         let pass = if whole { self.turnstile.pass() } else { None };
         match pass {
-            Some(pass) => self.write_whole(offset, data, fua, Passing { answer, pass: Some(pass) }),
+            Some(pass) => {
+                self.write_whole(offset, data, fua, Answer::Written(reply, count, Some(pass)));
+            }
             None => self.turnstile.queue(Write {
                 mapped: Arc::clone(&self.mapped),
                 offset,
                 data: data.to_vec(),
                 fua,
-                answer,
+                answer: Answer::Written(reply, count, None),
             }),
         }
     }
 
-    fn write_whole(&self, offset: u64, data: &[u8], fua: bool, passing: Passing) {
+    fn write_whole(&self, offset: u64, data: &[u8], fua: bool, answer: Answer) {
         let count = Sectors::from_bytes(data.len() as u64);
-        let mut io = Io::new(passing);
+        let mut io = answer::request();
         if let Err(errno) = io.reserve(count) {
-            return Passing::finish(io, Err(errno));
+            return answer.send(Err(errno), &[]);
         }
+        io.own = answer;
         if let Some(buffer) = io.bytes_mut().get_mut(..data.len()) {
             buffer.copy_from_slice(data);
         }

@@ -26,6 +26,8 @@ struct Client {
     /// What of `input` is read from the socket and not looked at yet.
     from: usize,
     to: usize,
+    /// Long data come: nothing is read beyond a request, so that they go where they belong.
+    exact: bool,
 }
 
 /// Serves a client until it leaves, breaks the rules, or the socket is shut.
@@ -35,7 +37,8 @@ struct Client {
 pub fn serve(socket: &Arc<UnixStream>, export: Export) -> io::Result<()> {
     let link = Link::new(socket)?;
     link.own();
-    let mut client = Client { link, export, input: vec![0; INPUT], from: 0, to: 0 };
+    let input = vec![0; INPUT];
+    let mut client = Client { link, export, input, from: 0, to: 0, exact: false };
     while let ControlFlow::Continue(()) = client.next() {}
     client.link.finish();
     // The device is closed behind the last request, and only then is the link given up.
@@ -49,12 +52,14 @@ impl Client {
     /// Reads one request and starts it.
     fn next(&mut self) -> ControlFlow<()> {
         while self.to - self.from < REQUEST_BYTES {
-            self.more()?;
+            let missing = REQUEST_BYTES - (self.to - self.from);
+            self.more(if self.exact { missing } else { INPUT })?;
         }
         let input = self.input.get(self.from..self.to).unwrap_or_default();
         let Some((head, _)) = input.split_first_chunk() else { return ControlFlow::Break(()) };
         let Some(request) = wire::request(head) else { return ControlFlow::Break(()) };
         self.from += REQUEST_BYTES;
+        self.exact = request.data() > SMALL;
         if request.command == Command::Disconnect {
             return ControlFlow::Break(());
         }
@@ -162,12 +167,13 @@ impl Client {
         ControlFlow::Continue(())
     }
 
-    /// Reads more into the buffer.
-    fn more(&mut self) -> ControlFlow<()> {
+    /// Reads up to `bytes` more into the buffer.
+    fn more(&mut self, bytes: usize) -> ControlFlow<()> {
         self.input.copy_within(self.from..self.to, 0);
         self.to -= self.from;
         self.from = 0;
-        let room = self.input.get_mut(self.to..).unwrap_or_default();
+        let end = self.input.len().min(self.to + bytes);
+        let room = self.input.get_mut(self.to..end).unwrap_or_default();
         match self.link.receive(room) {
             Ok(0) | Err(_) => ControlFlow::Break(()),
             Ok(bytes) => {
@@ -181,7 +187,7 @@ impl Client {
     fn take(&mut self, data: &mut [u8]) -> ControlFlow<()> {
         // A short rest comes with what follows it, a long one goes where it belongs.
         while data.len() <= SMALL && self.to - self.from < data.len() {
-            self.more()?;
+            self.more(INPUT)?;
         }
         let there = data.len().min(self.to - self.from);
         let (first, rest) = data.split_at_mut(there);
@@ -201,7 +207,7 @@ impl Client {
             if bytes == 0 {
                 return ControlFlow::Continue(());
             }
-            self.more()?;
+            self.more(INPUT)?;
         }
     }
 }

@@ -84,6 +84,12 @@ impl Faults {
         self.hit.load(Ordering::SeqCst)
     }
 
+    /// How many fallible calls there were since [`Faults::fail_nth`].
+    #[must_use]
+    pub fn seen(&self) -> u64 {
+        self.seen.load(Ordering::SeqCst)
+    }
+
     /// While true there is no memory for cells.
     pub fn starve(&self, starved: bool) {
         self.starved.store(starved, Ordering::SeqCst);

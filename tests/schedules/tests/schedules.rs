@@ -205,7 +205,7 @@ fn below(world: &World, name: &str) -> Vec<u32> {
 
 #[test]
 fn a_table_on_its_way_to_be_live_counts_for_cycles() {
-    explore(400, || {
+    explore(100, || {
         let world = Arc::new(World::new());
         let a = world.try_create("a", "0 8 zero").expect("made").minor;
         let b = world.try_create("b", "0 8 zero").expect("made").minor;

@@ -191,14 +191,23 @@ impl Device {
     }
 
     /// Thread context. Opens the gate for good; what waited goes first, in its order.
+    ///
+    /// What comes meanwhile is sent with the gate open: else whoever is fast enough could keep
+    /// this from ending.
     pub(crate) fn release(&self) {
-        loop {
+        let first = core::mem::take(&mut *self.queue.lock());
+        self.send(first);
+        let rest = {
             let mut queue = self.queue.lock();
-            let Some(io) = queue.pop() else {
-                self.gate.open();
-                return;
-            };
-            drop(queue);
+            self.gate.open();
+            core::mem::take(&mut *queue)
+        };
+        self.send(rest);
+    }
+
+    /// Sends requests that waited; the caller holds `control`, so the gate stays as it is.
+    fn send(&self, mut queue: IoQueue) {
+        while let Some(io) = queue.pop() {
             let slot = self.gate.enter_closed();
             io::enter(io, slot);
         }

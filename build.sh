@@ -129,9 +129,12 @@ check() {
 	fi
 }
 
-# The fuzz targets are outside the workspace.
+# Some crates are outside the workspace.
 check_format() {
-	cargo fmt --all --check && cargo fmt --manifest-path tests/fuzz/Cargo.toml --check
+	cargo fmt --all --check
+	for crate in tests/fuzz sys/dev/dm/netbsd sys/dev/dm/netbsd/tool; do
+		cargo fmt --manifest-path $crate/Cargo.toml --check
+	done
 }
 
 # Every licence of the tree is one that deny.toml allows; of "A OR B" one is enough.
@@ -162,7 +165,7 @@ check_manuals() {
 }
 
 check_scripts() {
-	{ printf '%s\n' build.sh .ci/run && find tests -name '*.sh' ! -path '*/target/*'; } |
+	{ printf '%s\n' build.sh .ci/run sys/dev/dm/netbsd/build.sh && find tests -name '*.sh' ! -path '*/target/*'; } |
 		xargs shellcheck
 }
 
@@ -177,6 +180,7 @@ cmd_check() { ## format, lints, licences, the rules of the tree, manuals, script
 	check advisories cargo-deny cargo deny check
 	check scripts shellcheck check_scripts
 	[ ! -d share/man ] || check manuals mandoc check_manuals
+	netbsd check
 	[ "$check_failed" -eq 0 ]
 }
 

@@ -1,5 +1,5 @@
 # Sourced by the tree's build.sh: the driver as a NetBSD kernel object or module.
-# shellcheck shell=sh disable=SC2154 # $top, $out and the functions are build.sh's
+# shellcheck shell=sh disable=SC2034,SC2154 # its variables and functions are build.sh's
 #
 #   --netbsd 10.1|11.0   the headers of that release, from a package registry
 #   --src DIR            a NetBSD source tree (or NETBSDSRCDIR)
@@ -79,8 +79,8 @@ netbsd_bind() {
 	[ "$number" -lt 900000000 ] || version_flag="--cfg netbsd10"
 }
 
-# netbsd_compile FEATURES: the static library, with core and alloc built the same way.
-netbsd_compile() {
+# A compiler with the sources of core and alloc: rustup's component, or Debian's packages.
+netbsd_sources() {
 	sources=lib/rustlib/src/rust/library/Cargo.lock
 	rustc=$(command -v rustc) cargo=cargo
 	[ -e "$(rustc --print sysroot)/$sources" ] || {
@@ -89,6 +89,11 @@ netbsd_compile() {
 		[ -e "/usr/$sources" ] || die "the sources of core are missing: rustup component add" \
 			"rust-src, or apt-get install rustc-web cargo-web rust-web-src"
 	}
+}
+
+# netbsd_compile FEATURES: the static library, with core and alloc built the same way.
+netbsd_compile() {
+	netbsd_sources
 	# shellcheck disable=SC2086,SC2116 # on one line
 	(cd "$netbsd" && DM_BINDINGS=$netbsd_work/bindings.rs CARGO_TARGET_DIR=$netbsd_work \
 		RUSTC=$rustc RUSTC_BOOTSTRAP=1 RUSTFLAGS=$(echo $netbsd_flags $version_flag) \
@@ -140,4 +145,41 @@ netbsd_kernel() {
 	cp "$top/sys/dev/dm/files.dm" "$top/sys/dev/dm/dm.ioconf" "$netbsd_work"
 	say "in a copy of the source tree: put dm_rust.o and files.dm of $netbsd_work into" \
 		"sys/dev/dm, add 'pseudo-device dm' to the configuration, run config(1) and make"
+}
+
+# One check of a release: its module and lints. The object differs in its roots only, so that
+# one release stands for all.
+netbsd_check_release() {
+	netbsd_module --netbsd "$1" && netbsd_lints && { [ "$1" != 10.1 ] || netbsd_object --netbsd "$1"; }
+}
+
+netbsd_lints() {
+	for feature in module ''; do
+		(cd "$netbsd" && DM_BINDINGS=$netbsd_work/bindings.rs RUSTFLAGS=$version_flag \
+			CARGO_TARGET_DIR=$netbsd_out/lints \
+			cargo clippy --quiet --locked --features "$feature" -- -D warnings)
+	done
+	CARGO_TARGET_DIR=$netbsd_out/tool cargo clippy --quiet --release --locked \
+		--manifest-path "$netbsd/tool/Cargo.toml" -- -D warnings
+}
+
+# For "build.sh check", whose variables these are. A subshell, since what is missing ends it.
+netbsd_check() {
+	packages binutils
+	for release in 10.1 11.0; do
+		log=$out/check-netbsd-$release.log
+		if ! (netbsd_options --netbsd "$release" && netbsd_tool) >"$log" 2>&1; then
+			tail -n 3 "$log"
+			echo "netbsd $release: SKIPPED, headers or libclang cannot be had"
+		elif ! (netbsd_sources) >"$log" 2>&1; then
+			tail -n 3 "$log"
+			echo "netbsd $release: SKIPPED, there are no sources of core"
+		elif (netbsd_check_release "$release") >"$log" 2>&1; then
+			echo "netbsd $release: ok"
+		else
+			cat "$log"
+			echo "netbsd $release: FAILED"
+			check_failed=1
+		fi
+	done
 }

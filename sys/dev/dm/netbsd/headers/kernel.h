@@ -43,5 +43,4 @@ static const unsigned long DM_GSECTORSIZE = DIOCGSECTORSIZE;
 static const unsigned long DM_GMEDIASIZE = DIOCGMEDIASIZE;
 static const unsigned long DM_GDINFO = DIOCGDINFO;
 static const unsigned long DM_GDEFLABEL = DIOCGDEFLABEL;
-static const unsigned long DM_GSTRATEGY = DIOCGSTRATEGY;
-static const unsigned long DM_GCACHE = DIOCGCACHE;
+static const unsigned long DM_LWEDGES = DIOCLWEDGES;

@@ -23,6 +23,8 @@ pub unsafe fn ioctl(
     flags: c_int,
     l: *mut lwp,
 ) -> c_int {
+    // The kernel looks into labels of its own for a device; only for wedges it needs one.
+    let dev = if command == sys::DM_LWEDGES { 0 } else { sys::dev_t::MAX };
     let Some((unit, opened)) = glue.units.find(minor).and_then(|u| Some((u, u.opened()?))) else {
         return Errno::ENXIO.number();
     };
@@ -34,10 +36,10 @@ pub unsafe fn ioctl(
             unsafe { data.cast::<sys::dkwedge_info>().write(info) };
             0
         }
-        sys::DM_GDISKINFO => {
+        sys::DM_GDISKINFO | sys::DM_LWEDGES => {
             let _description = unit.description.lock();
             // SAFETY: an attached disk whose description we hold, and the caller's contract.
-            unsafe { sys::disk_ioctl(unit.disk(), sys::dev_t::MAX, command, data, flags, l) }
+            unsafe { sys::disk_ioctl(unit.disk(), dev, command, data, flags, l) }
         }
         sys::DM_GSECTORSIZE => {
             // SAFETY: what the command asks for.

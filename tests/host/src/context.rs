@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
 
 /// What the driver takes and has to give back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,6 +136,7 @@ pub struct Context {
     driver: Mutex<Weak<Driver>>,
     log: Mutex<Vec<String>>,
     interrupted: AtomicBool,
+    skipped_ms: AtomicU64,
 }
 
 thread_local! {
@@ -198,6 +200,16 @@ impl Context {
     /// Lines the driver logged.
     pub fn log(&self) -> std::sync::MutexGuard<'_, Vec<String>> {
         self.log.lock().expect("not poisoned")
+    }
+
+    /// The clock goes forward by so much more.
+    pub fn skip(&self, time: Duration) {
+        let ms = u64::try_from(time.as_millis()).expect("not so long");
+        self.skipped_ms.fetch_add(ms, Ordering::SeqCst);
+    }
+
+    pub(crate) fn skipped(&self) -> Duration {
+        Duration::from_millis(self.skipped_ms.load(Ordering::SeqCst))
     }
 
     /// Interruptible waits end while this is true.

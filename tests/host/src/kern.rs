@@ -230,7 +230,8 @@ unsafe fn dm_kern_thread_join(thread: NonNull<()>) {
 fn dm_kern_clock_ns() -> u64 {
     use std::sync::OnceLock;
     static START: OnceLock<Instant> = OnceLock::new();
-    u64::try_from(START.get_or_init(Instant::now).elapsed().as_nanos()).expect("not 584 years")
+    let passed = START.get_or_init(Instant::now).elapsed() + Context::current().skipped();
+    u64::try_from(passed.as_nanos()).expect("not 584 years")
 }
 
 #[unsafe(no_mangle)]

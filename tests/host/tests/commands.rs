@@ -100,6 +100,9 @@ fn a_stock_client_that_was_refused_a_name_does_not_touch_its_owner() {
     let other = Caller { privileged: true, client: 2 };
     let reply = world.ask(&other, stock_on("resume", "d"));
     assert_eq!(errno(&reply), 0, "other clients may");
+    world.context.skip(std::time::Duration::from_secs(31));
+    let reply = world.ask(&SYS, stock_on("resume", "d"));
+    assert_eq!(errno(&reply), 0, "later the number may be another client's");
 }
 
 #[test]

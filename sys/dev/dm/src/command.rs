@@ -6,7 +6,7 @@ mod table;
 
 use crate::device::Device;
 use crate::driver::Driver;
-use crate::kern::node;
+use crate::kern::{clock, node};
 use alloc::collections::VecDeque;
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -27,10 +27,19 @@ pub struct Caller {
 
 /// Devices that a stock client believes to have created. See [`Driver::run`].
 #[derive(Default)]
-pub(crate) struct Refusals(VecDeque<(u64, String)>);
+pub(crate) struct Refusals(VecDeque<Refusal>);
+
+struct Refusal {
+    client: u64,
+    name: String,
+    /// When, by the clock.
+    at_ns: u64,
+}
 
 /// How many refusals are remembered.
 const REFUSALS_MAX: usize = 64;
+/// How long: a client goes on at once, and later its number may be another's.
+const REFUSAL_NS: u64 = 30_000_000_000;
 
 impl Driver {
     /// Thread context; may sleep. Reads a request from `dict`, obeys, and writes the reply
@@ -215,10 +224,11 @@ fn echoed_flags(dict: &Dict) -> Flags {
 impl Refusals {
     /// Remembers how a creation ended.
     fn created(&mut self, caller: &Caller, name: &str, well: bool) {
-        self.0.retain(|(client, refused)| *client != caller.client || refused != name);
+        self.0.retain(|refusal| refusal.client != caller.client || refusal.name != name);
         if !well {
             self.0.truncate(REFUSALS_MAX.saturating_sub(1));
-            self.0.push_front((caller.client, name.to_string()));
+            let (client, name, at_ns) = (caller.client, name.to_string(), clock::now_ns());
+            self.0.push_front(Refusal { client, name, at_ns });
         }
     }
 
@@ -229,6 +239,10 @@ impl Refusals {
             Command::Reload | Command::Resume | Command::Clear | Command::Remove
         );
         let named = |name: &String| request.device.name.as_ref() == Some(name);
-        changes && self.0.iter().any(|(client, name)| *client == caller.client && named(name))
+        let oldest = clock::now_ns().saturating_sub(REFUSAL_NS);
+        changes
+            && self.0.iter().any(|refusal| {
+                refusal.client == caller.client && named(&refusal.name) && refusal.at_ns >= oldest
+            })
     }
 }

@@ -230,12 +230,13 @@ fn many_stripes_and_devices_are_printed_whole() {
     let world = World::new();
     let disk = world.disk(1024);
     let name = disk.name();
-    let mut table = "0 300 striped 300 1".to_owned();
-    (0..300).for_each(|leg| table += &format!(" {name} {leg}"));
+    let legs: usize = if cfg!(miri) { 9 } else { 300 };
+    let mut table = format!("0 {legs} striped {legs} 1");
+    (0..legs).for_each(|leg| table += &format!(" {name} {leg}"));
     world.try_create("d", &table).expect("300 stripes, more than a byte counts");
     let printed = lines(&world, "d", false).remove(0);
-    assert_eq!(printed.split(' ').count(), 3 + 2 + 600);
-    assert_eq!(lines(&world, "d", true)[0].split(' ').next_back().map(str::len), Some(300));
+    assert_eq!(printed.split(' ').count(), 3 + 2 + 2 * legs);
+    assert_eq!(lines(&world, "d", true)[0].split(' ').next_back().map(str::len), Some(legs));
     for nr in 0..40 {
         world.make(&format!("{nr:0>127}")).expect("a long name");
     }

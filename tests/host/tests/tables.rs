@@ -199,3 +199,19 @@ fn a_table_that_waits_to_be_live_counts_for_cycles() {
     let flags = world.on("a", Action::Info).expect("info").flags;
     assert!(flags.contains(Flags::INACTIVE_PRESENT), "the later table is still there");
 }
+
+#[test]
+fn a_disk_that_is_open_for_reading_is_opened_again_for_writing() {
+    let world = World::new();
+    let disk = world.disk(8);
+    let table = format!("0 8 linear {} 0", disk.name());
+    world.make("ro").expect("a device");
+    let load = Action::Reload { table: specs(&table), dry_run: false };
+    world.on_with("ro", load, Flags::READONLY | Flags::EXISTS).expect("loaded");
+    world.on("ro", Action::Resume).expect("resumed");
+    let device = world.create("rw", &table);
+    device.write(0, &[1; 512]).expect("a write");
+    assert_eq!(disk.opens.load(std::sync::atomic::Ordering::SeqCst), 2);
+    world.try_create("more", &table).expect("one more writer");
+    assert_eq!(disk.opens.load(std::sync::atomic::Ordering::SeqCst), 2, "which shares");
+}

@@ -13,6 +13,13 @@ use dm::kern::disk::Op;
 use dm::kern::sync::SpinMutex;
 use dm::protocol::{Errno, SECTOR_SIZE, Sector, Sectors};
 
+/// The flag of a write that is durable when it is done.
+#[cfg(netbsd10)]
+const DURABLE: u32 = sys::B_MEDIA_FUA;
+/// Older kernels have none: who wants that asks for a flush.
+#[cfg(not(netbsd10))]
+const DURABLE: u32 = 0;
+
 /// What we keep of a buffer under way. The cell comes first: the driver gives back only that.
 #[repr(C)]
 struct Request {
@@ -154,10 +161,11 @@ fn begin(glue: &'static Glue, memory: NonNull<Request>, bp: NonNull<buf>) {
     unsafe { opened.strategy(memory.cast()) };
 }
 
-fn refuse(glue: &Glue, memory: NonNull<Request>, bp: NonNull<buf>, errno: Option<Errno>) {
+fn refuse(glue: &'static Glue, memory: NonNull<Request>, bp: NonNull<buf>, errno: Option<Errno>) {
     // SAFETY: from this pool, unused.
     unsafe { glue.requests.pool.put(memory.cast()) };
     finish(bp, 0, errno);
+    glue.requests.drain(glue);
 }
 
 /// What a buffer asks for: cut at the end of the device, where nothing more is there to read.
@@ -175,7 +183,7 @@ fn asked(buffer: &buf, size: Sectors) -> Asked {
     }
     Asked::Range(IoRequest {
         op: if buffer.b_flags & sys::B_READ == 0 { Op::Write } else { Op::Read },
-        fua: false,
+        fua: buffer.b_flags & DURABLE != 0,
         sector: Sector(sector),
         count: Sectors((bytes / SECTOR_SIZE).min(left)),
         data: buffer.b_data.cast(),

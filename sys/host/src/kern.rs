@@ -7,7 +7,6 @@
 mod bounce;
 pub mod cancel;
 pub mod cell;
-pub mod choice;
 pub mod context;
 
 mod lock;

@@ -1,7 +1,5 @@
 //! Requests to a mapped device: sent and completed by a callback, or waited for.
 
-use crate::kern::choice::atomic::{AtomicI32, AtomicUsize, Ordering};
-use crate::kern::choice::thread::{self, Thread};
 use crate::kern::context::NoSleep;
 use dm::driver::{Driver, Opened};
 use dm::kern::buffer::Buffer;
@@ -12,6 +10,8 @@ use std::fmt;
 use std::mem::MaybeUninit;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
+use std::thread::{self, Thread};
 
 /// What is asked of a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

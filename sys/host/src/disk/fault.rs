@@ -4,7 +4,6 @@
 //! [`FaultDisk::crash`] makes one of the images that a cut may leave.
 
 use super::{Backend, Description, Space, open};
-use crate::kern::choice::thread;
 use crate::kern::{Running, hold};
 use dm::kern::disk::Op;
 use dm_protocol::{Errno, SECTOR_SIZE, Sectors};
@@ -13,7 +12,7 @@ use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::thread::sleep;
+use std::thread::{self, sleep};
 use std::time::Duration;
 
 /// What goes wrong.

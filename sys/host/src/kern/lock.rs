@@ -1,11 +1,10 @@
 //! Locks and conditions without guards: taken in one call of the seam, given up in another.
 
-use super::choice::{Condvar, Mutex, MutexGuard};
 use super::{cancel, context};
 use dm::kern::raw::{Level, Wake};
 use std::cell::UnsafeCell;
 use std::mem;
-use std::sync::PoisonError;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// A lock.

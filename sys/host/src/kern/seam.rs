@@ -1,6 +1,5 @@
 //! The functions that the driver is linked with. Their contracts are in `dm::kern::raw`.
 
-use super::choice::thread::{self, JoinHandle};
 use super::lock::{Condition, Lock};
 use super::{Running, cell};
 use crate::disk::{self, Backend};
@@ -14,7 +13,7 @@ use std::cell::Cell;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::thread::available_parallelism;
+use std::thread::{self, JoinHandle, available_parallelism};
 use std::time::Instant;
 
 /// The block major number of mapped devices: Linux's usual one.

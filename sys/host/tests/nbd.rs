@@ -342,6 +342,23 @@ fn a_connection_holds_the_device_and_is_held_against_its_size_of_the_moment() {
 }
 
 #[test]
+fn a_client_that_leaves_in_the_middle_of_its_data_lets_go_of_the_device() {
+    let world = world();
+    world.device("w");
+    for length in [512, 1 << 20] {
+        let mut client = world.go("w");
+        client.send((WRITE, 0), 1, (0, length), &[7; 100]);
+        client.socket.shutdown(std::net::Shutdown::Write).unwrap();
+        assert!(client.is_closed());
+    }
+    let until = Instant::now() + Duration::from_secs(20);
+    while world.act("w", Action::Remove) == Err(Errno::EBUSY) {
+        assert!(Instant::now() < until, "the device stays open");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
 fn there_are_only_so_many_clients() {
     let world = world();
     world.device("l");

@@ -157,6 +157,14 @@ impl Link {
         Some(task)
     }
 
+    /// Takes a slot back whose request was never sent and is not answered.
+    pub fn give_up(&self, mut task: Task) {
+        task.own.link = None;
+        let mut state = self.state();
+        state.slots -= 1;
+        state.bytes -= task.own.size;
+    }
+
     /// Appends a reply. True if nobody sends now and the socket took all so far.
     fn queue(&self, task: Task) -> bool {
         let mut state = self.state();

@@ -129,8 +129,12 @@ impl Client {
             return self.answer(request, result);
         }
         let mut task = self.slot(request, bytes)?;
-        if op == Op::Write {
-            self.take(task.bytes_mut().get_mut(..length).unwrap_or_default())?;
+        if op == Op::Write
+            && self.take(task.bytes_mut().get_mut(..length).unwrap_or_default()).is_break()
+        {
+            // The client left in the middle of its data: there is nobody to answer.
+            self.link.give_up(task);
+            return ControlFlow::Break(());
         }
         self.export.mapped.submit(task, ask);
         ControlFlow::Continue(())

@@ -68,22 +68,29 @@ impl Uring {
         *running.word() = Arc::into_raw(disk).expose_provenance();
         let transfer = running.into_raw();
         let entry = entry.user_data(transfer.as_ptr().expose_provenance() as u64);
-        let pushing = hold(&self.pushing);
-        loop {
+        if !self.push(&entry) {
+            // SAFETY: given up above, and the kernel never saw it.
+            let (disk, running) = unsafe { taken_back(transfer) };
+            FileDisk::later(disk, running);
+        }
+    }
+
+    /// False when the kernel does not take what is in the queue already.
+    fn push(&self, entry: &Entry) -> bool {
+        let _pushing = hold(&self.pushing);
+        for _ in 0..2 {
             // SAFETY: `pushing` is held, so this is the only view of the queue.
             let mut queue = unsafe { self.ring.submission_shared() };
             // SAFETY: the transfer's memory and the disk stay until `take` sees its end.
-            if unsafe { queue.push(&entry) }.is_ok() {
-                break;
-            }
+            let pushed = unsafe { queue.push(entry) }.is_ok();
             drop(queue);
-            // Full, since the kernel would not take what is in it.
+            // What the kernel does not take now, `take` submits again.
             let _ = self.ring.submit();
-            thread::yield_now();
+            if pushed {
+                return true;
+            }
         }
-        // What the kernel does not take now, `take` submits again.
-        let _ = self.ring.submit();
-        drop(pushing);
+        false
     }
 
     /// Is the calling thread the one that takes completions?
@@ -106,10 +113,7 @@ impl Uring {
                 let transfer = std::ptr::with_exposed_provenance_mut::<Transfer>(address);
                 let Some(transfer) = NonNull::new(transfer) else { continue };
                 // SAFETY: given up by `submit`, and the kernel tells its end once.
-                let mut running = unsafe { Running::from_raw(transfer) };
-                let disk = std::ptr::with_exposed_provenance::<FileDisk>(*running.word());
-                // SAFETY: `submit` counted it.
-                let disk = unsafe { Arc::from_raw(disk) };
+                let (disk, running) = unsafe { taken_back(transfer) };
                 self.ended(disk, running, entry.result());
             }
         }
@@ -137,6 +141,17 @@ impl Uring {
             }
         }
     }
+}
+
+/// # Safety
+/// `Uring::submit` gave the transfer up, and it is taken back once.
+unsafe fn taken_back(transfer: NonNull<Transfer>) -> (Arc<FileDisk>, Running) {
+    // SAFETY: the caller's contract.
+    let mut running = unsafe { Running::from_raw(transfer) };
+    let disk = std::ptr::with_exposed_provenance::<FileDisk>(*running.word());
+    // SAFETY: `submit` counted it.
+    let disk = unsafe { Arc::from_raw(disk) };
+    (disk, running)
 }
 
 /// The end of the last transfer may be the end of the disk, which is closed then.

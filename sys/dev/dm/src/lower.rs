@@ -77,13 +77,12 @@ impl Lower {
         Dependency { devno: self.devno(), name }
     }
 
-    /// True if both are the same open device.
-    #[must_use]
-    pub fn is(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Disk(one), Self::Disk(other)) => Arc::ptr_eq(one, other),
-            (Self::Mapped(one), Self::Mapped(other)) => one.minor() == other.minor(),
-            _ => false,
+    /// The same for the same open device, and for no other within a table. Numbers would not
+    /// do: an image's stand-in may be a real disk's number.
+    pub(crate) fn key(&self) -> (bool, usize) {
+        match self {
+            Self::Disk(open) => (false, Arc::as_ptr(open).addr()),
+            Self::Mapped(open) => (true, open.minor() as usize),
         }
     }
 

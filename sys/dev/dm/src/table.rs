@@ -13,7 +13,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use dm_protocol::{DevNo, Errno, Failure, SECTOR_SIZE, Sector, Sectors, SegmentSpec};
+use dm_protocol::{Errno, Failure, SECTOR_SIZE, Sector, Sectors, SegmentSpec};
 
 /// The sectors that one target maps.
 pub struct Segment {
@@ -211,13 +211,12 @@ impl Note {
 
     fn of_all(segments: &[Segment], lowers: &[Lower]) -> Vec<u64> {
         let numbers = (1_u64..).take_while(|number| *number < 1 << (64 - Self::BITS));
-        let numbers: BTreeMap<DevNo, (u64, &Lower)> =
-            lowers.iter().zip(numbers).map(|(lower, nr)| (lower.devno(), (nr, lower))).collect();
+        let numbers: BTreeMap<_, u64> = lowers.iter().map(Lower::key).zip(numbers).collect();
         let note = |segment: &Segment| {
             let (lower, offset) = segment.target.straight()?;
-            let (number, known) = numbers.get(&lower.devno())?;
+            let number = numbers.get(&lower.key())?;
             let end = offset.0.checked_add(segment.length().0)?;
-            if end > Self::SECTORS || !known.is(lower) {
+            if end > Self::SECTORS {
                 return None;
             }
             let add = offset.0.wrapping_sub(segment.start) & (Self::SECTORS - 1);
@@ -280,7 +279,7 @@ fn distinct(segments: &[Segment]) -> Vec<Lower> {
     let mut seen = alloc::collections::BTreeSet::new();
     let mut lowers = Vec::new();
     for lower in segments.iter().flat_map(|segment| segment.target.lowers()) {
-        if seen.insert(lower.devno()) {
+        if seen.insert(lower.key()) {
             lowers.push(lower.clone());
         }
     }
@@ -296,7 +295,7 @@ fn flush_steps(segments: &[Segment]) -> Vec<FlushStep> {
             continue;
         }
         for lower in segment.target.lowers() {
-            if seen.insert(lower.devno()) {
+            if seen.insert(lower.key()) {
                 steps.push(FlushStep::Lower(lower.clone()));
             }
         }

@@ -105,15 +105,34 @@ fn keep(rows: &[Row], folder: &Path) -> io::Result<()> {
     let (head, _) = text.split_once(MARK).ok_or_else(|| io::Error::other("README.md: no mark"))?;
     let mut text = format!("{head}{MARK}\n");
     for (part, rows) in report::by_part(&all) {
-        let plot = file_name(part);
         // Writing to a string cannot fail.
-        let _ = write!(text, "\n## {part}\n\n![{part}]({plot}.svg)\n\n{}", report::table(&rows));
+        let _ = writeln!(text, "\n## {part}\n");
+        for (file, _) in plots(part, &rows) {
+            let _ = writeln!(text, "![{part}]({file})\n");
+        }
+        text.push_str(&report::table(&rows));
     }
     fs::write(path, text)
 }
 
 /// Behind it, the tables of `README.md` begin.
 const MARK: &str = "<!-- Below this line the results are written by --keep. -->";
+
+/// The plots of a part, one for each unit, and their files.
+fn plots<'a>(part: &str, rows: &[&'a Row]) -> Vec<(String, Vec<&'a Row>)> {
+    let mut plots: Vec<(String, Vec<&Row>)> = Vec::new();
+    for row in rows {
+        match plots.iter_mut().find(|(_, rows)| rows.iter().any(|other| other.unit == row.unit)) {
+            Some((_, rows)) => rows.push(row),
+            None => {
+                let unit = row.unit.name().replace('/', "-");
+                let end = if plots.is_empty() { String::new() } else { format!("-{unit}") };
+                plots.push((format!("{}{end}.svg", file_name(part)), vec![row]));
+            }
+        }
+    }
+    plots
+}
 
 fn file_name(part: &str) -> String {
     part.replace(", ", "-").replace(' ', "-")
@@ -140,7 +159,9 @@ fn save(rows: &[Row], folder: &Path) -> io::Result<()> {
     for (part, rows) in report::by_part(rows) {
         let name = file_name(part);
         report::save(&rows, &folder.join(format!("{name}.tsv")))?;
-        fs::write(folder.join(format!("{name}.svg")), plot::plot(part, &rows))?;
+        for (file, rows) in plots(part, &rows) {
+            fs::write(folder.join(file), plot::plot(part, &rows))?;
+        }
     }
     Ok(())
 }

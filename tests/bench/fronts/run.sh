@@ -151,7 +151,7 @@ part() {
 			set_work $work
 			for peer in $peers; do
 				value=$(measure "$kind" "${peer#*|}" "$rw" "$bs" "$depth")
-				[ -n "$value" ] && [ "$value" != 0 ] || {
+				[ "${value:-0}" != 0 ] || {
 					echo "fronts: nothing from ${peer%%|*}: $work" >&2
 					continue
 				}

@@ -315,7 +315,7 @@ cmd_miri() { ## the driver under Miri, which finds undefined behaviour; argument
 }
 
 cmd_bench() { ## measure: bench [--quick] [--keep] [driver] [devices] [startup] [fronts]
-	packages dmsetup valgrind
+	packages dmsetup fio libnbd-bin nbdkit qemu-system-common qemu-utils valgrind
 	cargo build --release --quiet --package dm-bench --package dm-host --package dmsetup
 	exec target/release/dm-bench "$@"
 }

@@ -20,6 +20,7 @@ if [ "${1:-}" = --quick ]; then
 	shift
 fi
 result=${1:?usage: run.sh [--quick] RESULT}
+mkdir -p "$(dirname "$result")"
 case $effort in
 quick) rounds=3 seconds=1 ;;
 full) rounds=${ROUNDS:-5} seconds=${SECONDS_EACH:-2} ;;

@@ -13,6 +13,7 @@ pub use open::{forget, open, open_with, register};
 
 use crate::kern::Running;
 use dm_protocol::{DevNo, Sectors};
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// An open disk.
 pub trait Backend: Send + Sync {
@@ -39,6 +40,22 @@ pub struct Description {
     pub sector_size: u32,
     /// It takes discards.
     pub discard: bool,
+}
+
+impl Description {
+    /// A disk that a name alone makes the same: it has no path and no number.
+    pub(crate) fn registered(name: &str, size: Sectors, sector_size: u32) -> Self {
+        let mut hasher = DefaultHasher::new();
+        name.hash(&mut hasher);
+        Self {
+            identity: [Space::Registered.number(), hasher.finish()],
+            devno: None,
+            name: name.to_owned(),
+            size,
+            sector_size,
+            discard: true,
+        }
+    }
 }
 
 /// What kind of thing an identity's second number counts.

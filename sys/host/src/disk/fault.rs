@@ -3,13 +3,12 @@
 //! What was written and not flushed may be on the disk after a power cut, or not, or in parts:
 //! [`FaultDisk::crash`] makes one of the images that a cut may leave.
 
-use super::{Backend, Description, Space, open};
+use super::{Backend, Description, open};
 use crate::kern::{Running, hold};
 use dm::kern::disk::Op;
 use dm_protocol::{Errno, SECTOR_SIZE, Sectors};
 use std::collections::VecDeque;
 use std::fmt;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, sleep};
@@ -305,16 +304,7 @@ impl Random {
 
 impl Backend for FaultDisk {
     fn describe(&self) -> Description {
-        let mut hasher = DefaultHasher::new();
-        self.name.hash(&mut hasher);
-        Description {
-            identity: [Space::Registered.number(), hasher.finish()],
-            devno: None,
-            name: self.name.clone(),
-            size: self.size,
-            sector_size: self.sector_size,
-            discard: true,
-        }
+        Description::registered(&self.name, self.size, self.sector_size)
     }
 
     fn submit(&self, mut running: Running) {

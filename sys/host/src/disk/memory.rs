@@ -1,11 +1,9 @@
 //! Disks in memory.
 
-use super::{Backend, Description, Space};
+use super::{Backend, Description};
 use crate::kern::Running;
 use dm::kern::disk::Op;
 use dm_protocol::{Errno, SECTOR_SIZE, Sectors};
-use std::collections::hash_map::DefaultHasher;
-use std::hash::{Hash, Hasher};
 use std::sync::{PoisonError, RwLock};
 
 /// Bytes under one lock and allocated at once: large enough to be cheap, small enough that
@@ -108,16 +106,7 @@ fn empty() -> Box<[u8]> {
 
 impl Backend for MemoryDisk {
     fn describe(&self) -> Description {
-        let mut hasher = DefaultHasher::new();
-        self.name.hash(&mut hasher);
-        Description {
-            identity: [Space::Registered.number(), hasher.finish()],
-            devno: None,
-            name: self.name.clone(),
-            size: self.size,
-            sector_size: self.sector_size,
-            discard: true,
-        }
+        Description::registered(&self.name, self.size, self.sector_size)
     }
 
     fn submit(&self, mut running: Running) {

@@ -59,10 +59,17 @@ netbsd_options() {
 	mkdir -p "$netbsd_work"
 }
 
+# The newest libclang; libclang-cpp is another library.
+netbsd_libclang() {
+	find /usr/lib/llvm-*/lib \( -name 'libclang.so*' -o -name 'libclang-[0-9]*.so*' \) 2>/dev/null |
+		sort -V | tail -n 1
+}
+
 # The tool that makes bindings needs libclang.
 netbsd_tool() {
-	ls /usr/lib/llvm-*/lib/libclang[.-]*so* >/dev/null 2>&1 || packages libclang1-19
-	library=$(find /usr/lib/llvm-*/lib -name 'libclang[.-]*so*' 2>/dev/null | sort -V | tail -n 1)
+	library=$(netbsd_libclang)
+	[ -n "$library" ] || packages libclang1-19
+	library=$(netbsd_libclang)
 	[ -n "$library" ] || die "libclang is missing: apt-get install libclang1-19"
 	CARGO_TARGET_DIR=$netbsd_out/tool \
 		cargo build --quiet --release --locked --manifest-path "$netbsd/tool/Cargo.toml"

@@ -154,6 +154,27 @@ fn a_device_that_is_open_is_not_removed() {
 }
 
 #[test]
+fn a_removal_spares_a_device_that_has_another_name_by_then() {
+    let world = Arc::new(World::new());
+    let disk = world.disk_of(DiskSpec::new(8).mode(Mode::Held));
+    world.try_create("a", &format!("0 8 linear {} 0", disk.name())).expect("a device");
+    // As long as its flush takes, no other command changes the device.
+    let suspend = world.spawn(|world| world.on("a", Action::Suspend).map(drop));
+    while disk.held() == 0 {
+        std::thread::yield_now();
+    }
+    let remove = world.spawn(|world| world.on("a", Action::Remove).map(drop));
+    std::thread::sleep(std::time::Duration::from_millis(50));
+    assert!(!remove.is_finished(), "it waits for the suspension");
+    world.rename("a", "b").expect("renamed");
+    disk.complete_all();
+    suspend.join().expect("no surprise").expect("suspended");
+    let refusal = remove.join().expect("no surprise").expect_err("there is no a");
+    assert_eq!(refusal.errno, Errno::ENOENT);
+    world.on("b", Action::Resume).expect("b is there");
+}
+
+#[test]
 fn an_error_of_any_disk_fails_a_flush() {
     let world = World::new();
     let disks = [world.disk(8), world.disk(8)];

@@ -130,11 +130,12 @@ impl Driver {
             }
             Action::Remove => {
                 let mut reply = self.describe(device);
-                self.remove(device, flags.contains(Flags::DEFERRED_REMOVE))?;
+                let at_close = flags.contains(Flags::DEFERRED_REMOVE);
+                self.remove(device, Some(&request.device), at_close)?;
                 reply.flags |= device_flags(device) & Flags::DEFERRED_REMOVE;
                 Ok(reply)
             }
-            Action::Rename(change) => self.change(device, change),
+            Action::Rename(change) => self.change(device, &request.device, change),
             Action::WaitEvent { event_nr, timeout_ms } => {
                 device.event.wait(*event_nr, *timeout_ms)?;
                 Ok(self.describe(device))

@@ -124,20 +124,9 @@ impl Driver {
         found.filter(|device| device.state().life == Life::Present).cloned().collect()
     }
 
-    /// The device that a client means: by minor if that matches, else by name, else by uuid.
+    /// The device that a client means.
     pub(crate) fn find(&self, wanted: &Selector) -> Result<Arc<Device>, Failure> {
-        let devices = self.devices();
-        let by_minor = wanted.minor.and_then(|minor| devices.by_minor.get(&minor));
-        let by = |index: &BTreeMap<String, u32>, text: &Option<String>| {
-            let minor = index.get(text.as_ref()?)?;
-            devices.by_minor.get(minor)
-        };
-        by_minor
-            .or_else(|| by(&devices.by_name, &wanted.name))
-            .or_else(|| by(&devices.by_uuid, &wanted.uuid))
-            .filter(|device| device.state().life == Life::Present)
-            .cloned()
-            .ok_or_else(|| Failure::new(Errno::ENOENT, format!("no device {}", described(wanted))))
+        self.devices().meant(wanted).cloned()
     }
 
     /// Thread context. Makes a device and shows it.
@@ -173,8 +162,14 @@ impl Driver {
     }
 
     /// Thread context. Removes a device that nobody has open; with `at_close`, when its last
-    /// opener is gone.
-    pub(crate) fn remove(&self, device: &Arc<Device>, at_close: bool) -> Result<(), Failure> {
+    /// opener is gone. It must still be what a client `wanted`, since it may have got another
+    /// name meanwhile.
+    pub(crate) fn remove(
+        &self,
+        device: &Arc<Device>,
+        wanted: Option<&Selector>,
+        at_close: bool,
+    ) -> Result<(), Failure> {
         // What is open is refused at once, though a command may hold `control` for long.
         if !may_leave(&mut device.state(), at_close)? {
             return Ok(());
@@ -183,6 +178,10 @@ impl Driver {
         {
             // The platform hears of no change after it was told to hide the device.
             let _notice = device.notice.lock();
+            let devices = self.devices();
+            if let Some(wanted) = wanted {
+                devices.check_meant(wanted, device)?;
+            }
             let mut state = device.state();
             if !may_leave(&mut state, at_close)? {
                 return Ok(());
@@ -203,9 +202,15 @@ impl Driver {
         Ok(())
     }
 
-    /// Gives a device another name.
-    pub(crate) fn rename(&self, device: &Device, name: DeviceName) -> Result<(), Failure> {
+    /// Gives a device that is still what a client `wanted` another name.
+    pub(crate) fn rename(
+        &self,
+        device: &Arc<Device>,
+        wanted: &Selector,
+        name: DeviceName,
+    ) -> Result<(), Failure> {
         let mut devices = self.devices();
+        devices.check_meant(wanted, device)?;
         if devices.by_name.contains_key(&*name) {
             return Err(exists("device", &name));
         }
@@ -264,6 +269,31 @@ impl Driver {
 }
 
 impl Devices {
+    /// The device that a client means: by minor if that matches, else by name, else by uuid.
+    fn meant(&self, wanted: &Selector) -> Result<&Arc<Device>, Failure> {
+        let by_minor = wanted.minor.and_then(|minor| self.by_minor.get(&minor));
+        let by = |index: &BTreeMap<String, u32>, text: &Option<String>| {
+            let minor = index.get(text.as_ref()?)?;
+            self.by_minor.get(minor)
+        };
+        by_minor
+            .or_else(|| by(&self.by_name, &wanted.name))
+            .or_else(|| by(&self.by_uuid, &wanted.uuid))
+            .filter(|device| device.state().life == Life::Present)
+            .ok_or_else(|| Failure::new(Errno::ENOENT, format!("no device {}", described(wanted))))
+    }
+
+    /// Refuses if another device is meant now, or none.
+    fn check_meant(&self, wanted: &Selector, device: &Arc<Device>) -> Result<(), Failure> {
+        match Arc::ptr_eq(self.meant(wanted)?, device) {
+            true => Ok(()),
+            false => {
+                let message = format!("no device {} any more", described(wanted));
+                Err(Failure::new(Errno::ENOENT, message))
+            }
+        }
+    }
+
     fn insert(
         &mut self,
         name: DeviceName,
@@ -415,7 +445,7 @@ impl Drop for Opened {
         };
         if let Some(driver) = self.driver.upgrade().filter(|_| due) {
             // EBUSY when somebody opened it meanwhile; then it goes with that one.
-            let _ = driver.remove(&self.device, true);
+            let _ = driver.remove(&self.device, None, true);
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::params::Params;
 use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
-use dm_protocol::{Change, Errno, Failure, Flags, Geometry, Reply, ReplyBody, Sector};
+use dm_protocol::{Change, Errno, Failure, Flags, Geometry, Reply, ReplyBody, Sector, Selector};
 
 impl Driver {
     /// Removes every device that nobody has open, those above before those below.
@@ -17,7 +17,7 @@ impl Driver {
             let before = self.count();
             for device in self.all() {
                 // What is open stays, or goes at its close.
-                let _ = self.remove(&device, at_close);
+                let _ = self.remove(&device, None, at_close);
             }
             if self.count() == before {
                 return plain(flags);
@@ -25,9 +25,14 @@ impl Driver {
         }
     }
 
-    pub(super) fn change(&self, device: &Device, change: &Change) -> Result<Reply, Failure> {
+    pub(super) fn change(
+        &self,
+        device: &Arc<Device>,
+        wanted: &Selector,
+        change: &Change,
+    ) -> Result<Reply, Failure> {
         match change {
-            Change::Name(name) => self.rename(device, name.clone())?,
+            Change::Name(name) => self.rename(device, wanted, name.clone())?,
             Change::Uuid(uuid) => self.set_uuid(device, uuid.clone())?,
         }
         device.event.raise();

@@ -1,15 +1,15 @@
 //! Targets that keep requests, made to prove that the target interface carries such targets.
 //!
-//! `xor` forwards with memory of its own from a worker, like a cipher. `pair` writes to two
-//! devices, like a mirror. `hold` keeps everything until told, like a path group without path.
+//! `xor` forwards with memory of its own from its threads, like a cipher. `pair` writes to two
+//! devices at once and copies one to the other, like a mirror. `hold` keeps everything until
+//! told, like a path group without path.
 
 use dm::event::Event;
-use dm::kern::buffer::Buffer;
 use dm::kern::disk::Op;
-use dm::kern::sync::{Condition, SpinMutex};
-use dm::kern::thread::Worker;
+use dm::kern::sync::SpinMutex;
 use dm::lower::Lower;
 use dm::params::Params;
+use dm::services::{BufferPool, Crew, Errand, LegSet, Legs, Mail, Mailbox, Shared};
 use dm::target::{Keys, Mapping, Part, PartQueue, Range, Setup, Target, TargetType};
 use dm::targets;
 use dm_protocol::{Errno, Failure, Sector, Sectors};
@@ -31,73 +31,20 @@ pub fn types() -> &'static [&'static TargetType] {
     TYPES.get_or_init(|| targets::TARGETS.iter().copied().chain([&XOR, &PAIR, &HOLD]).collect())
 }
 
-/// Parts on their way to a worker.
-struct Inbox {
-    jobs: SpinMutex<Jobs>,
-    more: Condition,
-}
-
-struct Jobs {
-    fresh: PartQueue,
-    back: PartQueue,
-    over: bool,
-}
-
-/// What a worker finds in its inbox.
-enum Job {
-    /// A part that was kept.
-    Fresh(Part),
-    /// A part that is back from below.
-    Back(Part),
-}
-
-impl Inbox {
-    fn new() -> Self {
-        let jobs = Jobs { fresh: PartQueue::new(), back: PartQueue::new(), over: false };
-        Self { jobs: SpinMutex::new(jobs), more: Condition::new() }
-    }
-
-    fn push(&self, job: Job) {
-        let mut jobs = self.jobs.lock();
-        match job {
-            Job::Fresh(part) => jobs.fresh.push(part),
-            Job::Back(part) => jobs.back.push(part),
-        }
-        self.more.broadcast();
-    }
-
-    fn pop(&self) -> Option<Job> {
-        let mut jobs = self.jobs.lock();
-        loop {
-            if let Some(part) = jobs.back.pop() {
-                return Some(Job::Back(part));
-            }
-            if let Some(part) = jobs.fresh.pop() {
-                return Some(Job::Fresh(part));
-            }
-            if jobs.over {
-                return None;
-            }
-            self.more.wait(&mut jobs);
-        }
-    }
-
-    fn end(&self) {
-        self.jobs.lock().over = true;
-        self.more.broadcast();
-    }
-}
+/// The most that one part of the cipher has: seven sectors of 4096 bytes.
+const XOR_MAX: Sectors = Sectors(56);
 
 struct Xor {
     inner: Arc<XorInner>,
-    worker: Option<Worker>,
+    _crew: Crew,
 }
 
 struct XorInner {
     lower: Lower,
     offset: Sector,
     key: u8,
-    inbox: Inbox,
+    mailbox: Arc<Mailbox>,
+    buffers: BufferPool,
 }
 
 fn build_xor(setup: &mut Setup<'_>, params: &mut Params<'_>) -> Result<Box<dyn Target>, Failure> {
@@ -105,30 +52,22 @@ fn build_xor(setup: &mut Setup<'_>, params: &mut Params<'_>) -> Result<Box<dyn T
     let (lower, offset) = setup.place(params, length)?;
     let key = params.number("key", 1..=255)? as u8;
     params.end()?;
-    let inner = Arc::new(XorInner { lower, offset, key, inbox: Inbox::new() });
+    let (mailbox, buffers) = (Arc::new(Mailbox::new()), BufferPool::new(2, XOR_MAX)?);
+    let inner = Arc::new(XorInner { lower, offset, key, mailbox, buffers });
     let work = Arc::clone(&inner);
-    let worker = Worker::start("xor", move || work.run())?;
-    Ok(Box::new(Xor { inner, worker: Some(worker) }))
+    let crew = Crew::start("xor", 2, &inner.mailbox, move || work.run())?;
+    Ok(Box::new(Xor { inner, _crew: crew }))
 }
 
 impl XorInner {
     fn run(&self) {
-        while let Some(job) = self.inbox.pop() {
-            match job {
-                Job::Fresh(part) => self.encrypt(part),
-                Job::Back(mut part) => {
-                    drop(part.buffer().take());
-                    let errno = i32::try_from(*part.cookie()).ok().and_then(Errno::from_number);
-                    part.finish(errno.map_or(Ok(()), Err));
-                }
-            }
+        while let Mail::Fresh(part) = self.mailbox.receive(None) {
+            self.encrypt(part);
         }
     }
 
     fn encrypt(&self, mut part: Part) {
-        let Ok(mut buffer) = Buffer::new(part.count()) else {
-            return part.finish(Err(Errno::ENOMEM));
-        };
+        let mut buffer = self.buffers.wait();
         for (to, from) in buffer.bytes_mut().iter_mut().zip(part.data().iter()) {
             *to = *from ^ self.key;
         }
@@ -150,8 +89,8 @@ impl Target for Xor {
                 Mapping::To { lower: &self.inner.lower, sector, count: range.count }
             }
             Op::WriteZeroes => Mapping::Fail(Errno::EOPNOTSUPP),
-            // Not more than seven at once, so that requests fall into parts.
-            _ => Mapping::Keep { count: Sectors(range.count.0.min(56)) },
+            // Requests fall into parts.
+            _ => Mapping::Keep { count: Sectors(range.count.0.min(XOR_MAX.0)) },
         }
     }
 
@@ -167,40 +106,41 @@ impl Target for Xor {
     fn keep(&self, part: Part) {
         match part.op() {
             Op::Read => self.inner.send(part),
-            _ => self.inner.inbox.push(Job::Fresh(part)),
+            _ => self.inner.mailbox.post(part),
         }
     }
 
     fn done(&self, mut part: Part, result: Result<(), Errno>) {
-        if part.op() == Op::Read {
-            part.data_mut().iter_mut().for_each(|byte| *byte ^= self.inner.key);
-            return part.finish(result);
+        match part.buffer().take() {
+            Some(buffer) => self.inner.buffers.give(buffer),
+            None => part.data_mut().iter_mut().for_each(|byte| *byte ^= self.inner.key),
         }
-        // The buffer is freed by the worker.
-        *part.cookie() = result.err().map_or(0, |errno| errno.number() as u64);
-        self.inner.inbox.push(Job::Back(part));
+        part.finish(result);
     }
 }
 
-impl Drop for Xor {
-    fn drop(&mut self) {
-        self.inner.inbox.end();
-        drop(self.worker.take());
-    }
-}
+/// How many writes of the mirror may be under way at once.
+const PAIR_WRITES: usize = 2;
+/// How much it copies at once.
+const PAIR_COPY: Sectors = Sectors(8);
 
 struct Pair {
     inner: Arc<PairInner>,
-    worker: Option<Worker>,
+    _crew: Crew,
 }
 
 struct PairInner {
     lowers: [Lower; 2],
     offsets: [Sector; 2],
+    length: Sectors,
     dead: [AtomicBool; 2],
     flushes: AtomicU64,
+    /// Sectors that were copied from the first side to the second.
+    copied: AtomicU64,
     event: Arc<Event>,
-    inbox: Inbox,
+    mailbox: Arc<Mailbox>,
+    copier: Shared<Option<Errand>>,
+    legs: Legs,
 }
 
 fn build_pair(setup: &mut Setup<'_>, params: &mut Params<'_>) -> Result<Box<dyn Target>, Failure> {
@@ -208,89 +148,98 @@ fn build_pair(setup: &mut Setup<'_>, params: &mut Params<'_>) -> Result<Box<dyn 
     let (one, first) = setup.place(params, length)?;
     let (two, second) = setup.place(params, length)?;
     params.end()?;
+    let mailbox = Arc::new(Mailbox::new());
     let inner = Arc::new(PairInner {
         lowers: [one, two],
         offsets: [first, second],
+        length,
         dead: Default::default(),
         flushes: AtomicU64::new(0),
+        copied: AtomicU64::new(0),
         event: setup.event(),
-        inbox: Inbox::new(),
+        copier: Shared::new(Some(Errand::new(&mailbox, PAIR_COPY)?)),
+        mailbox,
+        legs: Legs::new(2, PAIR_WRITES)?,
     });
     let work = Arc::clone(&inner);
-    let worker = Worker::start("pair", move || work.run())?;
-    Ok(Box::new(Pair { inner, worker: Some(worker) }))
+    let crew = Crew::start("pair", 1, &inner.mailbox, move || work.run())?;
+    Ok(Box::new(Pair { inner, _crew: crew }))
 }
 
 impl PairInner {
     fn run(&self) {
-        while let Some(Job::Fresh(mut part)) = self.inbox.pop() {
-            let result = match part.op() {
-                Op::Flush => self.flush(),
-                Op::Write => self.write(&mut part),
-                Op::Discard => self.both(|side| {
-                    let sector = Sector(self.offsets[side].0 + part.at().0);
-                    self.lowers[side].clear(Op::Discard, false, sector, part.count())
-                }),
-                _ => self.read(&mut part),
-            };
-            part.finish(result);
-        }
-    }
-
-    /// Both or one: an error counts only when no side is left.
-    fn both(&self, act: impl Fn(usize) -> Result<(), Errno>) -> Result<(), Errno> {
-        let mut result = Err(Errno::EIO);
-        for (side, dead) in self.dead.iter().enumerate() {
-            if dead.load(Ordering::SeqCst) {
-                continue;
-            }
-            match act(side) {
-                Ok(()) => result = Ok(()),
-                Err(_) => {
-                    dead.store(true, Ordering::SeqCst);
-                    self.event.raise();
+        loop {
+            match self.mailbox.receive(None) {
+                // What found no memory before.
+                Mail::Fresh(part) => self.both(part, self.legs.wait()),
+                Mail::Poke => {
+                    if let Some(mut errand) = self.copier.with(Option::take) {
+                        *errand.tag() = 0;
+                        self.copied.store(0, Ordering::SeqCst);
+                        self.send(errand, Op::Read);
+                    }
                 }
+                Mail::Errand(errand, result) => self.copy_on(errand, result),
+                Mail::Over => return,
+                Mail::Back(..) | Mail::Due => unreachable!("not for us"),
             }
         }
-        result
     }
 
-    fn flush(&self) -> Result<(), Errno> {
-        self.flushes.fetch_add(1, Ordering::SeqCst);
-        self.both(|side| self.lowers[side].flush())
+    fn place(&self, side: usize, at: Sector) -> (&Lower, Sector) {
+        (&self.lowers[side], Sector(self.offsets[side].0 + at.0))
     }
 
-    fn write(&self, part: &mut Part) -> Result<(), Errno> {
-        let (fua, at) = (part.fua(), part.at());
-        let mut buffer = Buffer::new(part.count())?;
-        buffer.bytes_mut().copy_from_slice(part.data());
-        let buffer = std::cell::RefCell::new(buffer);
-        self.both(|side| {
-            let sector = Sector(self.offsets[side].0 + at.0);
-            self.lowers[side].transfer(Op::Write, fua, sector, &mut buffer.borrow_mut())
-        })
+    fn alive(&self, side: usize) -> bool {
+        !self.dead[side].load(Ordering::SeqCst)
     }
 
-    fn read(&self, part: &mut Part) -> Result<(), Errno> {
+    fn bury(&self, side: usize) {
+        if !self.dead[side].swap(true, Ordering::SeqCst) {
+            self.event.raise();
+        }
+    }
+
+    fn both(&self, part: Part, legs: LegSet) {
         let at = part.at();
-        let mut buffer = Buffer::new(part.count())?;
-        for side in 0..2 {
-            if self.dead[side].load(Ordering::SeqCst) {
-                continue;
-            }
-            let sector = Sector(self.offsets[side].0 + at.0);
-            match self.lowers[side].transfer(Op::Read, false, sector, &mut buffer) {
-                Ok(()) => {
-                    part.data_mut().copy_from_slice(buffer.bytes());
-                    return Ok(());
-                }
-                Err(_) => {
-                    self.dead[side].store(true, Ordering::SeqCst);
-                    self.event.raise();
-                }
+        legs.send(part, |side| self.alive(side).then(|| self.place(side, at)));
+    }
+
+    fn read(&self, mut part: Part, side: usize) {
+        if !self.alive(side) {
+            return part.finish(Err(Errno::EIO));
+        }
+        *part.cookie() = side as u64;
+        let (lower, sector) = self.place(side, part.at());
+        part.forward(lower, sector);
+    }
+
+    /// The errand's tag: twice the sector it is at, and one while it writes.
+    fn send(&self, mut errand: Errand, op: Op) {
+        let tag = errand.tag();
+        let at = Sector(*tag >> 1);
+        *tag = at.0 << 1 | u64::from(op == Op::Write);
+        let count = Sectors(PAIR_COPY.0.min(self.length.0 - at.0));
+        let (lower, sector) = self.place(usize::from(op == Op::Write), at);
+        errand.send(op, false, lower, sector, count);
+    }
+
+    fn copy_on(&self, mut errand: Errand, result: Result<(), Errno>) {
+        let wrote = *errand.tag() & 1 == 1;
+        let next = (*errand.tag() >> 1) + PAIR_COPY.0;
+        if result.is_err() {
+            self.bury(usize::from(wrote));
+        } else if !wrote {
+            return self.send(errand, Op::Write);
+        } else {
+            self.copied.store(next.min(self.length.0), Ordering::SeqCst);
+            if next < self.length.0 {
+                *errand.tag() = next << 1;
+                return self.send(errand, Op::Read);
             }
         }
-        Err(Errno::EIO)
+        self.copier.with(|idle| *idle = Some(errand));
+        self.event.raise();
     }
 }
 
@@ -309,9 +258,9 @@ impl Target for Pair {
 
     fn status(&self, out: &mut dyn fmt::Write) -> fmt::Result {
         let flushes = self.inner.flushes.load(Ordering::SeqCst);
-        let state =
-            |side: usize| if self.inner.dead[side].load(Ordering::SeqCst) { 'D' } else { 'A' };
-        write!(out, "{}{} {flushes}", state(0), state(1))
+        let state = |side: usize| if self.inner.alive(side) { 'A' } else { 'D' };
+        let copied = self.inner.copied.load(Ordering::SeqCst);
+        write!(out, "{}{} {flushes} {copied}", state(0), state(1))
     }
 
     fn lowers(&self) -> &[Lower] {
@@ -323,7 +272,33 @@ impl Target for Pair {
     }
 
     fn keep(&self, part: Part) {
-        self.inner.inbox.push(Job::Fresh(part));
+        let inner = &self.inner;
+        match part.op() {
+            Op::Read => return inner.read(part, usize::from(!inner.alive(0))),
+            Op::Flush => drop(inner.flushes.fetch_add(1, Ordering::SeqCst)),
+            _ => {}
+        }
+        match inner.legs.take() {
+            Some(legs) => inner.both(part, legs),
+            None => inner.mailbox.post(part),
+        }
+    }
+
+    fn done(&self, mut part: Part, result: Result<(), Errno>) {
+        let cookie = *part.cookie();
+        if result.is_ok() {
+            return part.finish(result);
+        }
+        if part.op() == Op::Read {
+            self.inner.bury(cookie as usize);
+            return self.inner.read(part, usize::from(cookie == 0));
+        }
+        for side in (0..2).filter(|side| cookie >> side & 1 == 1) {
+            self.inner.bury(side);
+        }
+        // An error counts only when no side is left.
+        let left = (0..2).any(|side| self.inner.alive(side));
+        part.finish(if left { Ok(()) } else { result });
     }
 
     fn message(&self, words: &mut Params<'_>, answer: &mut String) -> Result<(), Failure> {
@@ -333,17 +308,11 @@ impl Target for Pair {
                 self.inner.dead.iter().for_each(|dead| dead.store(false, Ordering::SeqCst));
                 self.inner.event.raise();
                 answer.push_str("mended");
-                Ok(())
             }
-            _ => Err(words.refuse("is no message")),
+            "copy" => self.inner.mailbox.poke(),
+            _ => return Err(words.refuse("is no message")),
         }
-    }
-}
-
-impl Drop for Pair {
-    fn drop(&mut self) {
-        self.inner.inbox.end();
-        drop(self.worker.take());
+        Ok(())
     }
 }
 

@@ -120,13 +120,59 @@ fn a_mirror_writes_both_sides_and_reads_what_is_left() {
         })
     };
     assert_eq!(waiter.expect("an event"), event + 1);
-    assert_eq!(lines(&world, "m", true), ["0 60 pair DA 0"]);
+    assert_eq!(lines(&world, "m", true), ["0 60 pair DA 0 0"]);
     disks[0].mend();
     assert_eq!(say(&world, "m", "mend"), Ok(Some("mended".into())));
     assert_eq!(say(&world, "m", "sing"), Err(Errno::EINVAL));
     device.flush().expect("a flush");
-    assert_eq!(lines(&world, "m", true), ["0 60 pair AA 1"], "the target keeps the flush");
+    assert_eq!(lines(&world, "m", true), ["0 60 pair AA 1 0"], "the target keeps the flush");
     assert_eq!(disks.each_ref().map(|disk| disk.count(Op::Flush)), [1, 1]);
+}
+
+#[test]
+fn a_mirror_copies_one_side_to_the_other_with_transfers_of_its_own() {
+    let world = World::with_types(types());
+    let disks = [1, 2].map(|seed| world.disk_of(DiskSpec::new(64).mode(Mode::Thread(seed))));
+    let data: Vec<u8> = (0..60 * 512).map(|at| (at / 512) as u8 + 1).collect();
+    disks[0].set_bytes(0, &data);
+    let table = format!("0 60 pair {} 0 {} 4", disks[0].name(), disks[1].name());
+    drop(world.create("m", &table));
+    assert_eq!(say(&world, "m", "copy"), Ok(None));
+    until("copied", || lines(&world, "m", true) == ["0 60 pair AA 0 60"]);
+    assert!(disks[1].bytes()[4 * 512..] == data);
+    disks[1].break_sectors(20..21, Errno::EIO);
+    assert_eq!(say(&world, "m", "copy"), Ok(None));
+    until("failed", || lines(&world, "m", true) == ["0 60 pair AD 0 16"]);
+}
+
+#[test]
+fn a_table_goes_when_its_own_transfers_are_back() {
+    let world = World::with_types(types());
+    let disks = [1, 2].map(|seed| world.disk_of(DiskSpec::new(64).mode(Mode::Thread(seed))));
+    let table = format!("0 60 pair {} 0 {} 4", disks[0].name(), disks[1].name());
+    for _ in 0..if cfg!(miri) { 2 } else { 50 } {
+        drop(world.create("m", &table));
+        assert_eq!(say(&world, "m", "copy"), Ok(None));
+        world.on("m", Action::Remove).expect("removed while it copies");
+    }
+}
+
+#[test]
+fn a_mirror_whose_memory_is_in_use_writes_later() {
+    let world = World::with_types(types());
+    let disks = [1, 2].map(|_| world.disk_of(DiskSpec::new(64).mode(Mode::Held)));
+    let table = format!("0 60 pair {} 0 {} 4", disks[0].name(), disks[1].name());
+    let device = world.create("m", &table);
+    let begin = |at| device.begin(Op::Write, false, at, 1, vec![at as u8 + 1; 512]);
+    let pending: Vec<_> = (0..5).map(begin).collect();
+    for (at, write) in pending.into_iter().enumerate() {
+        for disk in &disks {
+            until("sent", || disk.held() != 0);
+            disk.complete(0);
+        }
+        write.wait().expect("a write");
+        assert_eq!(disks[1].bytes()[(at + 4) * 512], at as u8 + 1);
+    }
 }
 
 #[test]

@@ -7,6 +7,7 @@ use crate::kern::disk::Op;
 use crate::kern::node;
 use crate::kern::sync::{Mutex, MutexGuard};
 use crate::loader::SharedDisks;
+use crate::registry::Registry;
 use crate::stack::depth;
 use crate::target::TargetType;
 use crate::{io, kern};
@@ -29,6 +30,7 @@ pub struct Driver {
     pub(crate) topology: Mutex<()>,
     pub(crate) disks: SharedDisks,
     pub(crate) refusals: Mutex<Refusals>,
+    pub(crate) registry: Registry,
 }
 
 /// All devices, found by number, name and uuid.
@@ -63,6 +65,7 @@ impl Driver {
             topology: Mutex::new(()),
             disks: SharedDisks::new(),
             refusals: Mutex::new(Refusals::default()),
+            registry: Registry::new(),
         })
     }
 

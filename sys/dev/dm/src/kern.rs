@@ -15,6 +15,8 @@ pub mod cell;
 pub mod child;
 pub mod clock;
 pub mod disk;
+pub mod errand;
+pub mod legs;
 pub mod log;
 pub mod node;
 pub mod raw;

@@ -33,6 +33,8 @@ pub mod kern;
 pub mod loader;
 pub mod lower;
 pub mod params;
+mod registry;
+pub mod services;
 pub mod stack;
 pub mod stats;
 mod suspend;

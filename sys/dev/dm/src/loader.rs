@@ -5,6 +5,7 @@ use crate::kern::disk::Disk;
 use crate::kern::node;
 use crate::kern::sync::Mutex;
 use crate::lower::{Lower, OpenDisk};
+use crate::registry::Registry;
 use alloc::borrow::ToOwned;
 use alloc::collections::BTreeMap;
 use alloc::format;
@@ -26,6 +27,16 @@ impl Loader {
     #[must_use]
     pub(crate) const fn new(driver: Arc<Driver>, holder: u32, write: bool) -> Self {
         Self { driver, holder, write, found: BTreeMap::new() }
+    }
+
+    /// What targets of all tables share.
+    pub(crate) fn registry(&self) -> &Registry {
+        &self.driver.registry
+    }
+
+    /// True if the table may be written through.
+    pub(crate) const fn writes(&self) -> bool {
+        self.write
     }
 
     /// Opens the device of a path or `major:minor`.

@@ -21,6 +21,15 @@ pub enum Lower {
     Mapped(Arc<Opened>),
 }
 
+/// What stays the same for a device however it is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Identity {
+    /// A disk, by what the platform knows it by.
+    Disk([u64; 2]),
+    /// A mapped device, by its minor.
+    Mapped(u32),
+}
+
 /// A disk opened once for all tables that use it in the same way.
 pub struct OpenDisk {
     pub(crate) disk: Disk,
@@ -83,6 +92,15 @@ impl Lower {
         match self {
             Self::Disk(open) => (false, Arc::as_ptr(open).addr()),
             Self::Mapped(open) => (true, open.minor() as usize),
+        }
+    }
+
+    /// What stays the same for the device however it is opened.
+    #[must_use]
+    pub fn identity(&self) -> Identity {
+        match self {
+            Self::Disk(open) => Identity::Disk(open.disk.info().identity),
+            Self::Mapped(open) => Identity::Mapped(open.minor()),
         }
     }
 

@@ -263,7 +263,7 @@ fn build(
     let Some(kind) = types.iter().copied().find(|kind| kind.name == spec.target) else {
         return Err(Failure::new(Errno::EINVAL, "unknown target type"));
     };
-    let mut setup = Setup { loader, length: spec.length, event };
+    let mut setup = Setup { loader, start: spec.start, length: spec.length, event };
     let target = (kind.build)(&mut setup, &mut Params::new(&spec.params))?;
     Ok(Segment { start: spec.start.0, end, target, kind })
 }

@@ -15,6 +15,7 @@ use crate::params::Params;
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::sync::Arc;
+use core::any::Any;
 use core::fmt;
 use dm_protocol::{Errno, Failure, Sector, Sectors, Version};
 
@@ -182,11 +183,30 @@ pub trait Target: Send + Sync {
 /// What a target learns of its place when it is made.
 pub struct Setup<'a> {
     pub(crate) loader: &'a mut Loader,
+    pub(crate) start: Sector,
     pub(crate) length: Sectors,
     pub(crate) event: &'a Arc<Event>,
 }
 
 impl Setup<'_> {
+    /// Where on the mapped device the target's segment begins.
+    #[must_use]
+    pub const fn start(&self) -> Sector {
+        self.start
+    }
+
+    /// True if the table is loaded for reading only.
+    #[must_use]
+    pub const fn readonly(&self) -> bool {
+        !self.loader.writes()
+    }
+
+    /// The one thing of type `T` that all targets share which lie on `lower`, in this table and
+    /// in others, for as long as one of them has it; made if there is none yet.
+    pub fn shared<T: Any + Send + Sync>(&self, lower: &Lower, make: impl FnOnce() -> T) -> Arc<T> {
+        self.loader.registry().of(lower, make)
+    }
+
     /// The length of the target's segment.
     #[must_use]
     pub const fn length(&self) -> Sectors {
@@ -277,20 +297,38 @@ impl Part {
         self.child.buffer()
     }
 
+    pub(crate) fn into_child(self) -> Child {
+        self.child
+    }
+
+    /// Remembers how it ended below.
+    pub(crate) fn set_result(&mut self, result: Result<(), Errno>) {
+        *self.child.errno() = result.err();
+    }
+
+    /// What was remembered.
+    pub(crate) fn take_result(&mut self) -> Result<(), Errno> {
+        self.child.errno().take().map_or(Ok(()), Err)
+    }
+
     /// A number for the target to remember.
     pub fn cookie(&mut self) -> &mut u64 {
         self.child.cookie()
     }
 
-    /// Sends the part down; it comes back through [`Target::done`].
+    /// Sends the part down; it comes back through [`Target::done`], with EIO if the target's
+    /// own memory is too short for it.
     pub fn forward(self, lower: &Lower, sector: Sector) {
-        lower.submit(self.child, sector);
+        match self.child.fits() {
+            true => lower.submit(self.child, sector),
+            false => io::child_done(self.child, Some(Errno::EIO)),
+        }
     }
 
     /// Sends the part down for good: what happens there is its end.
     pub fn redirect(mut self, lower: &Lower, sector: Sector) {
         self.child.forget_target();
-        lower.submit(self.child, sector);
+        self.forward(lower, sector);
     }
 
     /// The end.

@@ -1,8 +1,12 @@
 //! The part of a request that goes to one place, from its making to its end.
 
+mod queue;
+
 use super::buffer::Buffer;
 use super::cell::{Done, IoRef, IoRequest};
 use super::disk::{Disk, Op, Transfer};
+use super::errand::{self, ErrandCell};
+use super::legs::{self, Set};
 use super::raw::{self, CellKind};
 use super::wait::Waiter;
 use crate::table::Segment;
@@ -11,6 +15,8 @@ use core::mem;
 use core::ptr::{self, NonNull};
 use core::slice;
 use dm_protocol::{Errno, Sector, Sectors};
+
+pub use queue::ChildQueue;
 
 /// The memory of one child. The transfer comes first: the platform knows only that.
 #[repr(C)]
@@ -25,11 +31,13 @@ pub struct ChildCell {
     cookie: u64,
     data: *mut u8,
     buffer: Option<Buffer>,
+    /// How it ended below, while it waits for a thread of its target.
+    errno: Option<Errno>,
     link: *mut Self,
 }
 
 impl ChildCell {
-    const fn new(owner: Owner, home: Home, piece: Piece, data: *mut u8) -> Self {
+    pub(super) const fn new(owner: Owner, home: Home, piece: Piece, data: *mut u8) -> Self {
         let transfer = Transfer {
             op: piece.op,
             fua: piece.fua,
@@ -49,28 +57,62 @@ impl ChildCell {
             cookie: 0,
             data,
             buffer: None,
+            errno: None,
             link: ptr::null_mut(),
         }
+    }
+
+    /// Makes a cell that is not under way another piece of the same owner.
+    pub(super) const fn prepare(&mut self, piece: Piece, data: *mut u8) {
+        self.transfer.op = piece.op;
+        self.transfer.fua = piece.fua;
+        self.transfer.sector = piece.at;
+        self.transfer.count = piece.count;
+        self.data = data;
+    }
+
+    /// The target's own memory.
+    pub(super) const fn buffer(&self) -> &Option<Buffer> {
+        &self.buffer
+    }
+
+    /// The target's own memory, to change.
+    pub(super) const fn buffer_mut(&mut self) -> &mut Option<Buffer> {
+        &mut self.buffer
+    }
+
+    /// The target's own number.
+    pub(super) const fn cookie_mut(&mut self) -> &mut u64 {
+        &mut self.cookie
+    }
+
+    /// Says who is told, before it is under way.
+    pub(super) fn set_owner(&mut self, owner: Owner) {
+        self.owner = owner;
     }
 }
 
 /// Who is told when the child is done.
-enum Owner {
+pub(super) enum Owner {
     /// A request.
     Io(IoRef),
     /// A thread that waits.
     Waiter(NonNull<Waiter>),
+    /// A target, through its mailbox: the child is its own.
+    Errand(NonNull<ErrandCell>),
+    /// A part that goes to several places: the legs, and which one this is.
+    Leg(NonNull<Set>, u32),
 }
 
 /// Where the memory goes afterwards.
 #[derive(Clone, Copy)]
-enum Home {
+pub(super) enum Home {
     /// Back into its request.
     Inline,
     /// To the platform.
     Pool,
-    /// Nowhere: it lies on a waiting thread's stack.
-    Stack,
+    /// Nowhere: its owner keeps it.
+    Owner,
 }
 
 /// What a child is to do.
@@ -138,9 +180,17 @@ impl Child {
         piece: Piece,
         data: *mut u8,
     ) -> Self {
-        let (owner, home) = (Owner::Waiter(waiter), Home::Stack);
+        let (owner, home) = (Owner::Waiter(waiter), Home::Owner);
         memory.write(ChildCell::new(owner, home, piece, data));
         Self { cell: NonNull::from(memory).cast() }
+    }
+
+    /// A child in memory that its owner keeps.
+    ///
+    /// # Safety
+    /// `cell` is initialised, stays in its place, and is ours alone until the child is over.
+    pub(super) const unsafe fn kept_by_owner(cell: NonNull<ChildCell>) -> Self {
+        Self { cell }
     }
 
     fn cell(&self) -> &ChildCell {
@@ -181,6 +231,29 @@ impl Child {
     /// The target's own memory, which is transferred in place of the caller's.
     pub(crate) fn buffer(&mut self) -> &mut Option<Buffer> {
         &mut self.cell_mut().buffer
+    }
+
+    /// How it ended below, while it waits.
+    pub(crate) fn errno(&mut self) -> &mut Option<Errno> {
+        &mut self.cell_mut().errno
+    }
+
+    /// True unless the target's own memory is too short for the transfer.
+    pub(crate) fn fits(&self) -> bool {
+        let cell = self.cell();
+        let buffer = cell.buffer.as_ref().filter(|_| cell.transfer.op.has_data());
+        buffer.is_none_or(|buffer| buffer.length() >= cell.transfer.count)
+    }
+
+    /// True if the target gave memory of its own.
+    pub(super) fn has_buffer(&self) -> bool {
+        self.cell().buffer.is_some()
+    }
+
+    /// The memory that is transferred: the target's if it gave some.
+    pub(super) fn outgoing_data(&self) -> *mut u8 {
+        let cell = self.cell();
+        cell.buffer.as_ref().map_or(cell.data, Buffer::start)
     }
 
     /// The caller's memory.
@@ -326,7 +399,7 @@ impl Child {
     pub(crate) fn io(&self) -> Option<&IoRef> {
         match &self.cell().owner {
             Owner::Io(io) => Some(io),
-            Owner::Waiter(_) => None,
+            Owner::Waiter(_) | Owner::Errand(_) | Owner::Leg(..) => None,
         }
     }
 
@@ -335,17 +408,30 @@ impl Child {
     #[must_use]
     pub(crate) fn end(self, errno: Option<Errno>) -> Option<IoRef> {
         let cell = self.cell;
-        mem::forget(self);
-        // SAFETY: ours alone and initialised; forgotten above, so read out once.
-        let ended = unsafe { cell.as_ptr().read() };
-        let io = match ended.owner {
-            Owner::Io(io) => io,
+        match self.cell().owner {
+            Owner::Io(_) => mem::forget(self),
             Owner::Waiter(waiter) => {
+                mem::forget(self);
                 // SAFETY: put there by `waited_for`, and told once, since the child ends once.
                 unsafe { Waiter::wake(waiter, errno) };
                 return None;
             }
-        };
+            Owner::Errand(errand) => {
+                mem::forget(self);
+                // SAFETY: put there by the errand, which is on its way and ends once.
+                unsafe { errand::returned(errand, errno) };
+                return None;
+            }
+            Owner::Leg(set, number) => {
+                mem::forget(self);
+                // SAFETY: put there by the legs, which are on their way, and each ends once.
+                unsafe { legs::returned(set, number, errno) };
+                return None;
+            }
+        }
+        // SAFETY: ours alone and initialised; forgotten above, so read out once.
+        let ended = unsafe { cell.as_ptr().read() };
+        let Owner::Io(io) = ended.owner else { return None };
         if let Some(errno) = errno {
             io.fail(errno);
         }
@@ -356,7 +442,7 @@ impl Child {
                 unsafe { raw::dm_kern_cell_free(CellKind::Child, cell.cast()) };
                 None
             }
-            Home::Stack => None,
+            Home::Owner => None,
         }
         // `io` is dropped here, behind the release of its memory.
     }
@@ -366,58 +452,5 @@ impl Drop for Child {
     fn drop(&mut self) {
         let again = Self { cell: self.cell };
         crate::io::end_child(again, Some(Errno::EIO));
-    }
-}
-
-/// Children that wait, first in first out. Dropping it ends them with EIO.
-#[derive(Default)]
-pub struct ChildQueue {
-    first: Option<NonNull<ChildCell>>,
-    last: Option<NonNull<ChildCell>>,
-}
-
-// SAFETY: it owns children, which are `Send`.
-unsafe impl Send for ChildQueue {}
-
-impl ChildQueue {
-    /// An empty queue.
-    pub(crate) const fn new() -> Self {
-        Self { first: None, last: None }
-    }
-
-    /// Appends.
-    pub(crate) fn push(&mut self, child: Child) {
-        let cell = child.cell;
-        mem::forget(child);
-        match self.last.replace(cell) {
-            // SAFETY: a queued child is ours until popped.
-            Some(last) => unsafe { (*last.as_ptr()).link = cell.as_ptr() },
-            None => self.first = Some(cell),
-        }
-    }
-
-    /// Takes the first.
-    pub(crate) fn pop(&mut self) -> Option<Child> {
-        let cell = self.first?;
-        // SAFETY: a queued child is ours until popped.
-        let link = unsafe { &mut (*cell.as_ptr()).link };
-        self.first = NonNull::new(mem::replace(link, ptr::null_mut()));
-        if self.first.is_none() {
-            self.last = None;
-        }
-        Some(Child { cell })
-    }
-
-    /// True when none waits.
-    pub(crate) const fn is_empty(&self) -> bool {
-        self.first.is_none()
-    }
-}
-
-impl Drop for ChildQueue {
-    fn drop(&mut self) {
-        while let Some(child) = self.pop() {
-            drop(child);
-        }
     }
 }

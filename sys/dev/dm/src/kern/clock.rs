@@ -16,6 +16,12 @@ pub fn slot(slots: usize) -> usize {
     raw::dm_kern_slot() & slots.wrapping_sub(1)
 }
 
+/// How many CPUs there are, at least 1.
+#[must_use]
+pub fn cpu_count() -> usize {
+    raw::dm_kern_slot_count().max(1)
+}
+
 /// How many slots a counter needs: a power of two, at most 64.
 #[must_use]
 pub fn slot_count() -> usize {

@@ -21,4 +21,4 @@ pub mod world;
 pub use disk::{Disk, DiskSpec, Mode};
 pub use io::{Device, Pending};
 pub use random::Random;
-pub use world::{SYS, World, specs};
+pub use world::{SYS, World, specs, until};

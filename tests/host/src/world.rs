@@ -10,9 +10,11 @@ use dm::driver::Driver;
 use dm::target::TargetType;
 use dm::targets::TARGETS;
 use dm_protocol::{
-    Action, Change, DeviceName, Dict, Failure, Flags, Reply, Request, SegmentSpec, Selector,
+    Action, Change, DeviceName, Dict, Failure, Flags, Reply, ReplyBody, Request, Sector,
+    SegmentSpec, Selector,
 };
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// The superuser, as one client.
 pub const SYS: Caller = Caller { privileged: true, client: 1 };
@@ -24,6 +26,20 @@ pub struct World {
     driver: Option<Arc<Driver>>,
     disks: Mutex<Vec<Arc<Disk>>>,
     threads: Mutex<Vec<thread::JoinHandle<()>>>,
+}
+
+/// Waits a little for what comes by itself.
+///
+/// # Panics
+/// When it never comes.
+pub fn until(what: &str, mut done: impl FnMut() -> bool) {
+    for _ in 0..2000 {
+        if done() {
+            return;
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+    panic!("never: {what}");
 }
 
 /// A table from text: `start length target parameters` in each line.
@@ -116,6 +132,18 @@ impl World {
     pub fn on_with(&self, name: &str, action: Action, flags: Flags) -> Result<Reply, Failure> {
         let device = Selector { name: Some(name.into()), ..Selector::default() };
         self.run(&Request { flags, device, ..Request::new(action) })
+    }
+
+    /// Sends a message to the target of sector 0; gives its answer, if it has one.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub fn say(&self, name: &str, text: &str) -> Result<Option<String>, Failure> {
+        let action = Action::Message { sector: Sector(0), text: text.to_owned().into() };
+        Ok(match self.on(name, action)?.body {
+            ReplyBody::Answer(answer) => Some(answer),
+            _ => None,
+        })
     }
 
     /// Makes a device without a table.

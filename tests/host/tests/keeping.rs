@@ -1,34 +1,17 @@
 //! Targets that keep requests: workers, own memory, two devices, suspension, events, messages.
 
 use dm::kern::disk::Op;
-use dm_protocol::{Action, Errno, Flags, ReplyBody, Sector};
+use dm_protocol::{Action, Errno, Flags, ReplyBody};
 use dm_tests::model::Model;
 use dm_tests::random::seeds;
 use dm_tests::snapshot::lines;
 use dm_tests::toys::types;
-use dm_tests::{DiskSpec, Mode, Random, World};
+use dm_tests::{DiskSpec, Mode, Random, World, until};
 use std::sync::Arc;
 use std::time::Duration;
 
 fn say(world: &World, name: &str, text: &str) -> Result<Option<String>, Errno> {
-    let action = Action::Message { sector: Sector(0), text: text.to_owned().into() };
-    match world.on(name, action) {
-        Ok(reply) => Ok(match reply.body {
-            ReplyBody::Answer(answer) => Some(answer),
-            _ => None,
-        }),
-        Err(failure) => Err(failure.errno),
-    }
-}
-
-fn until(what: &str, mut done: impl FnMut() -> bool) {
-    for _ in 0..2000 {
-        if done() {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    panic!("never: {what}");
+    world.say(name, text).map_err(|failure| failure.errno)
 }
 
 #[test]

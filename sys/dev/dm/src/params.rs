@@ -36,6 +36,12 @@ impl<'a> Params<'a> {
         Ok(word)
     }
 
+    /// The word read last.
+    #[must_use]
+    pub const fn last(&self) -> &'a str {
+        self.word
+    }
+
     /// The next word if there is one.
     pub fn optional(&mut self, what: &'static str) -> Option<&'a str> {
         let mut rest = self.words.clone();

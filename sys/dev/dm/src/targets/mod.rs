@@ -2,6 +2,7 @@
 
 mod error;
 mod linear;
+mod multipath;
 mod striped;
 mod zero;
 
@@ -9,4 +10,4 @@ use crate::target::TargetType;
 
 /// Every target type.
 pub static TARGETS: &[&TargetType] =
-    &[&linear::LINEAR, &striped::STRIPED, &zero::ZERO, &error::ERROR];
+    &[&linear::LINEAR, &striped::STRIPED, &zero::ZERO, &error::ERROR, &multipath::MULTIPATH];

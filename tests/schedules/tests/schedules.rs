@@ -189,6 +189,74 @@ fn a_cipher_with_a_worker_against_suspension() {
     });
 }
 
+/// Two disks and a mirror of them.
+fn mirror(world: &World) -> Device {
+    let table = format!("0 8 pair {} 0 {} 0", late(world, 8), late(world, 8));
+    world.create("m", &table)
+}
+
+#[test]
+fn writes_of_several_legs_against_each_other_and_a_new_table() {
+    explore(80, || {
+        let world = Arc::new(World::with_types(types()));
+        let device = mirror(&world);
+        let users: Vec<_> = [0, 2, 4]
+            .map(|at| {
+                let device = device.clone();
+                world.spawn(move |_| device.write(at, &[9; 512]).expect("a write"))
+            })
+            .into();
+        world.load("m", "0 8 zero").expect("loaded");
+        world.on("m", Action::Resume).expect("resumed");
+        users.into_iter().for_each(|user| user.join().expect("no surprise"));
+    });
+}
+
+#[test]
+fn a_table_with_transfers_of_its_own_under_way_against_its_end() {
+    explore(100, || {
+        let world = Arc::new(World::with_types(types()));
+        drop(mirror(&world));
+        let copy = world.spawn(|world| drop(world.say("m", "copy")));
+        let swap = world.spawn(|world| {
+            world.load("m", "0 8 zero").expect("loaded");
+            world.on_with("m", Action::Resume, Flags::NOFLUSH).expect("resumed");
+        });
+        copy.join().expect("no surprise");
+        swap.join().expect("no surprise");
+    });
+}
+
+#[test]
+fn a_path_that_fails_and_comes_back_against_io_and_suspension() {
+    explore(80, || {
+        let world = Arc::new(World::new());
+        let (one, two) = (late(&world, 8), late(&world, 8));
+        let group = "round-robin 0 2 0";
+        let table = format!("0 8 multipath 1 queue_if_no_path 0 1 1 {group} {one} {two}");
+        let device = world.create("p", &table);
+        let reads = {
+            let device = device.clone();
+            world.spawn(move |_| {
+                for at in 0..3 {
+                    assert_eq!(device.read(at, 1).expect("a read").len(), 512);
+                }
+            })
+        };
+        let fail = world.spawn(move |world| {
+            for message in ["fail_path", "reinstate_path"] {
+                for path in [&one, &two] {
+                    world.say("p", &format!("{message} {path}")).expect("a message");
+                }
+            }
+        });
+        fail.join().expect("no surprise");
+        world.on_with("p", Action::Suspend, Flags::NOFLUSH).expect("suspended");
+        world.on("p", Action::Resume).expect("resumed");
+        reads.join().expect("no surprise");
+    });
+}
+
 #[test]
 fn tables_of_two_devices_make_no_cycle() {
     explore(200, || {

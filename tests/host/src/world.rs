@@ -71,9 +71,15 @@ impl World {
     /// A driver with these targets.
     #[must_use]
     pub fn with_types(types: &'static [&'static TargetType]) -> Self {
+        Self::with_driver(|| Driver::attach(types))
+    }
+
+    /// A driver that is made for it.
+    #[must_use]
+    pub fn with_driver(attach: impl FnOnce() -> Arc<Driver>) -> Self {
         let context = Arc::new(Context::default());
         context.enter();
-        let driver = Driver::attach(types);
+        let driver = attach();
         context.set_driver(&driver);
         let (disks, threads) = (Mutex::default(), Mutex::default());
         Self { context, driver: Some(driver), disks, threads }

@@ -78,7 +78,13 @@ struct Nested {
 }
 
 impl Device {
-    pub(crate) fn new(minor: u32, name: DeviceName, uuid: Option<Uuid>, readonly: bool) -> Self {
+    pub(crate) fn new(
+        minor: u32,
+        name: DeviceName,
+        uuid: Option<Uuid>,
+        readonly: bool,
+        events: &Arc<Event>,
+    ) -> Self {
         let state = State {
             name,
             uuid,
@@ -107,7 +113,7 @@ impl Device {
             sector_size: AtomicU32::new(512),
             notice: Mutex::new(()),
             stats: Stats::new(),
-            event: Arc::new(Event::new()),
+            event: Arc::new(Event::below(Arc::clone(events))),
         }
     }
 

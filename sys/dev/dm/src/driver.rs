@@ -2,6 +2,7 @@
 
 use crate::command::Refusals;
 use crate::device::{Device, Life, State};
+use crate::event::Event;
 use crate::kern::child::Piece;
 use crate::kern::disk::Op;
 use crate::kern::node;
@@ -39,10 +40,12 @@ struct Devices {
     by_minor: BTreeMap<u32, Arc<Device>>,
     by_name: BTreeMap<String, u32>,
     by_uuid: BTreeMap<String, u32>,
-    /// No minor from here on was ever chosen by us.
+    /// The first that we choose; none from the next one on was ever chosen by us.
+    first_minor: u32,
     next_minor: u32,
     /// The free ones below.
     freed: BTreeSet<u32>,
+    events: Arc<Event>,
     ended: bool,
 }
 
@@ -58,15 +61,27 @@ impl Driver {
     /// Thread context. A driver without devices that knows these target types.
     #[must_use]
     pub fn attach(types: &'static [&'static TargetType]) -> Arc<Self> {
+        Self::attach_from(types, FIRST_MINOR)
+    }
+
+    /// The same, where minor numbers below `first_minor` are for clients to choose only.
+    #[must_use]
+    pub fn attach_from(types: &'static [&'static TargetType], first_minor: u32) -> Arc<Self> {
         Arc::new_cyclic(|me| Self {
             me: Weak::clone(me),
             types,
-            devices: Mutex::new(Devices::default()),
+            devices: Mutex::new(Devices { first_minor, ..Devices::default() }),
             topology: Mutex::new(()),
             disks: SharedDisks::new(),
             refusals: Mutex::new(Refusals::default()),
             registry: Registry::new(),
         })
+    }
+
+    /// Moves with the event number of every device, and when devices come, go or are renamed.
+    #[must_use]
+    pub fn events(&self) -> Arc<Event> {
+        Arc::clone(&self.devices().events)
     }
 
     pub(crate) fn shared(&self) -> Result<Arc<Self>, Errno> {
@@ -155,6 +170,7 @@ impl Driver {
         match shown {
             Ok(()) => {
                 device.state().life = Life::Present;
+                self.events().raise();
                 Ok(device)
             }
             Err(why) => {
@@ -321,7 +337,7 @@ impl Devices {
         if let Some(uuid) = &uuid {
             self.by_uuid.insert(uuid.to_string(), minor);
         }
-        let device = Arc::new(Device::new(minor, name, uuid, readonly));
+        let device = Arc::new(Device::new(minor, name, uuid, readonly, &self.events));
         self.by_minor.insert(minor, Arc::clone(&device));
         Ok(device)
     }
@@ -344,7 +360,7 @@ impl Devices {
         if let Some(minor) = self.freed.pop_first() {
             return Ok(minor);
         }
-        let mut free = self.next_minor.max(FIRST_MINOR);
+        let mut free = self.next_minor.max(self.first_minor);
         // Those that clients chose are passed once.
         while self.by_minor.contains_key(&free) {
             free = free.saturating_add(1);
@@ -363,7 +379,7 @@ impl Devices {
             self.by_uuid.remove(&**uuid);
         }
         self.by_minor.remove(&device.minor());
-        if device.minor() < self.next_minor {
+        if (self.first_minor..self.next_minor).contains(&device.minor()) {
             self.freed.insert(device.minor());
         }
     }

@@ -4,6 +4,7 @@ use crate::kern::clock;
 use crate::kern::raw::Wake;
 use crate::kern::sync::atomic::{AtomicU32, Ordering};
 use crate::kern::sync::{Condition, SpinMutex};
+use alloc::sync::Arc;
 use dm_protocol::Errno;
 
 /// A device's event number. Targets hold it too, and move it from any context.
@@ -11,13 +12,22 @@ pub struct Event {
     number: AtomicU32,
     gone: SpinMutex<bool>,
     moved: Condition,
+    /// Moves with it.
+    above: Option<Arc<Self>>,
 }
 
 impl Event {
     /// Number 0.
     #[must_use]
     pub fn new() -> Self {
-        Self { number: AtomicU32::new(0), gone: SpinMutex::new(false), moved: Condition::new() }
+        let (gone, moved) = (SpinMutex::new(false), Condition::new());
+        Self { number: AtomicU32::new(0), gone, moved, above: None }
+    }
+
+    /// Number 0; another number moves with it.
+    #[must_use]
+    pub fn below(above: Arc<Self>) -> Self {
+        Self { above: Some(above), ..Self::new() }
     }
 
     /// The number; wraps after 2^32 events.
@@ -28,15 +38,23 @@ impl Event {
 
     /// Any context. Moves the number and wakes who waits for it.
     pub fn raise(&self) {
-        let _held = self.gone.lock();
-        self.number.fetch_add(1, Ordering::AcqRel);
-        self.moved.broadcast();
+        {
+            let _held = self.gone.lock();
+            self.number.fetch_add(1, Ordering::AcqRel);
+            self.moved.broadcast();
+        }
+        if let Some(above) = &self.above {
+            above.raise();
+        }
     }
 
-    /// Thread context. The device goes: nobody waits any longer.
+    /// Thread context. The device goes: nobody waits any longer. That is an event above.
     pub fn end(&self) {
         *self.gone.lock() = true;
         self.moved.broadcast();
+        if let Some(above) = &self.above {
+            above.raise();
+        }
     }
 
     /// Thread context. Waits until the number is not `seen`, and gives it.

@@ -13,12 +13,31 @@ struct Arrow {
 }
 
 const OURS: &[&str] =
-    &["dm-protocol", "dm", "dm-netbsd", "dm-host", "dm-plist", "libdm", "dmsetup"];
+    &["dm-protocol", "dm-cipher", "dm", "dm-netbsd", "dm-host", "dm-plist", "libdm", "dmsetup"];
 const IN_KERNEL: Option<&[&str]> = Some(&["bitflags", "zeroize"]);
+const IN_CIPHER: Option<&[&str]> = Some(&[
+    "aes",
+    "camellia",
+    "chacha20",
+    "cipher",
+    "md-5",
+    "poly1305",
+    "ripemd",
+    "serpent",
+    "sha1",
+    "sha2",
+    "whirlpool",
+    "zeroize",
+]);
 
 const ARROWS: &[Arrow] = &[
     Arrow { manifest: "sys/dev/dm/protocol/Cargo.toml", ours: &[], others: IN_KERNEL },
-    Arrow { manifest: "sys/dev/dm/Cargo.toml", ours: &["dm-protocol"], others: IN_KERNEL },
+    Arrow { manifest: "sys/dev/dm/cipher/Cargo.toml", ours: &[], others: IN_CIPHER },
+    Arrow {
+        manifest: "sys/dev/dm/Cargo.toml",
+        ours: &["dm-protocol", "dm-cipher"],
+        others: IN_KERNEL,
+    },
     Arrow {
         manifest: "sys/dev/dm/netbsd/Cargo.toml",
         ours: &["dm", "dm-protocol"],

@@ -121,6 +121,14 @@ unsafe extern "Rust" fn dm_kern_cond_wait(
 }
 
 #[unsafe(no_mangle)]
+unsafe extern "Rust" fn dm_kern_cond_signal(cond: NonNull<()>) {
+    // SAFETY: a live condition (contract).
+    let cond = unsafe { cond.cast::<Condition>().as_ref() };
+    *hold(&cond.signals) += 1;
+    cond.moved.notify_one();
+}
+
+#[unsafe(no_mangle)]
 unsafe extern "Rust" fn dm_kern_cond_broadcast(cond: NonNull<()>) {
     // SAFETY: a live condition (contract).
     let cond = unsafe { cond.cast::<Condition>().as_ref() };

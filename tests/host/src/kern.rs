@@ -170,6 +170,14 @@ unsafe fn dm_kern_cond_wait(
 /// # Safety
 /// As the seam says.
 #[unsafe(no_mangle)]
+unsafe fn dm_kern_cond_signal(cond: NonNull<()>) {
+    // SAFETY: made by `dm_kern_cond_new` and not freed yet.
+    unsafe { cond.cast::<RawCondition>().as_ref() }.condition.notify_one();
+}
+
+/// # Safety
+/// As the seam says.
+#[unsafe(no_mangle)]
 unsafe fn dm_kern_cond_broadcast(cond: NonNull<()>) {
     // SAFETY: made by `dm_kern_cond_new` and not freed yet.
     unsafe { cond.cast::<RawCondition>().as_ref() }.condition.notify_all();

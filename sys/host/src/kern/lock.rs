@@ -64,6 +64,10 @@ impl Condition {
         Self(Condvar::new())
     }
 
+    pub fn signal(&self) {
+        self.0.notify_one();
+    }
+
     pub fn broadcast(&self) {
         self.0.notify_all();
     }

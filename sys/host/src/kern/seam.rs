@@ -84,6 +84,13 @@ unsafe extern "Rust" fn dm_kern_cond_wait(
 }
 
 #[unsafe(no_mangle)]
+unsafe extern "Rust" fn dm_kern_cond_signal(cond: NonNull<()>) {
+    // SAFETY: a live condition (contract).
+    let cond = unsafe { cond.cast::<Condition>().as_ref() };
+    cond.signal();
+}
+
+#[unsafe(no_mangle)]
 unsafe extern "Rust" fn dm_kern_cond_broadcast(cond: NonNull<()>) {
     // SAFETY: a live condition (contract).
     let cond = unsafe { cond.cast::<Condition>().as_ref() };

@@ -94,6 +94,12 @@ fn ticks(ms: u64) -> c_int {
 }
 
 #[unsafe(no_mangle)]
+unsafe fn dm_kern_cond_signal(cond: NonNull<()>) {
+    // SAFETY: a condition of ours.
+    unsafe { sys::cv_signal(cond.as_ptr().cast()) };
+}
+
+#[unsafe(no_mangle)]
 unsafe fn dm_kern_cond_broadcast(cond: NonNull<()>) {
     // SAFETY: a condition of ours.
     unsafe { sys::cv_broadcast(cond.as_ptr().cast()) };

@@ -6,7 +6,7 @@
 
 use super::child::{Child, ChildCell, Home, Owner, Piece};
 use super::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
-use super::sync::{Condition, SpinMutex};
+use super::sync::{Condition, Guard, Interrupt, SpinMutex};
 use crate::io;
 use crate::lower::Lower;
 use crate::target::Part;
@@ -38,15 +38,20 @@ pub(super) struct Set {
 
 /// Where sets are at home.
 struct Stable {
-    idle: SpinMutex<Vec<NonNull<Set>>>,
+    idle: SpinMutex<Idle>,
     more: Condition,
     all: usize,
 }
 
+struct Idle {
+    /// Has room for all.
+    sets: Vec<NonNull<Set>>,
+    /// Threads that wait for one, or for all.
+    waiting: usize,
+}
+
 // SAFETY: an idle set belongs to who takes it, whichever thread that is.
-unsafe impl Send for Stable {}
-// SAFETY: idle sets are behind a lock.
-unsafe impl Sync for Stable {}
+unsafe impl Send for Idle {}
 
 /// Memory for a number of parts with several legs each.
 ///
@@ -81,14 +86,15 @@ impl Legs {
         if width > LEGS_MAX {
             return Err(Errno::EINVAL);
         }
-        let mut idle = Vec::new();
-        idle.try_reserve_exact(parts).map_err(|_| Errno::ENOMEM)?;
-        let (idle, more) = (SpinMutex::new(idle), Condition::new());
+        let mut sets = Vec::new();
+        sets.try_reserve_exact(parts).map_err(|_| Errno::ENOMEM)?;
+        let idle = SpinMutex::new(Idle { sets, waiting: 0 });
+        let more = Condition::new();
         let stable = Box::leak(Box::new(Stable { idle, more, all: parts }));
         let home = NonNull::from(&*stable);
         for _ in 0..parts {
             let set = Box::leak(Box::new(Set::new(width, home)));
-            stable.idle.lock().push(NonNull::from(set));
+            stable.idle.lock().sets.push(NonNull::from(set));
         }
         Ok(Self { stable: home })
     }
@@ -101,20 +107,25 @@ impl Legs {
     /// Any context. Memory for a part, if there is some now.
     #[must_use]
     pub fn take(&self) -> Option<LegSet> {
-        self.stable().idle.lock().pop().map(|set| LegSet { set })
+        self.stable().idle.lock().sets.pop().map(|set| LegSet { set })
     }
 
     /// Thread context; sleeps. Memory for a part.
     #[must_use]
     pub fn wait(&self) -> LegSet {
-        let stable = self.stable();
-        let mut idle = stable.idle.lock();
+        let mut idle = self.stable().idle.lock();
         loop {
-            match idle.pop() {
-                Some(set) => return LegSet { set },
-                None => stable.more.wait(&mut idle),
+            if let Some(set) = idle.sets.pop() {
+                return LegSet { set };
             }
+            self.sleep(&mut idle);
         }
+    }
+
+    fn sleep(&self, idle: &mut Guard<'_, Idle, Interrupt>) {
+        idle.waiting = idle.waiting.saturating_add(1);
+        self.stable().more.wait(idle);
+        idle.waiting = idle.waiting.saturating_sub(1);
     }
 }
 
@@ -122,10 +133,10 @@ impl Drop for Legs {
     fn drop(&mut self) {
         let stable = self.stable();
         let mut idle = stable.idle.lock();
-        while idle.len() < stable.all {
-            stable.more.wait(&mut idle);
+        while idle.sets.len() < stable.all {
+            self.sleep(&mut idle);
         }
-        let sets = mem::take(&mut *idle);
+        let sets = mem::take(&mut idle.sets);
         drop(idle);
         for set in sets {
             // SAFETY: leaked by `new`, and idle.
@@ -222,8 +233,10 @@ impl Drop for LegSet {
         let stable = unsafe { home.as_ref() };
         let mut idle = stable.idle.lock();
         // Room for all was reserved.
-        idle.push(self.set);
-        stable.more.broadcast();
+        idle.sets.push(self.set);
+        if idle.waiting != 0 {
+            stable.more.signal();
+        }
     }
 }
 

@@ -60,6 +60,8 @@ unsafe extern "Rust" {
     ) -> Wake;
     /// Any context that may hold the lock. Wakes all waiters.
     pub fn dm_kern_cond_broadcast(cond: NonNull<()>);
+    /// Any context that may hold the lock. Wakes at least one waiter, if there is one.
+    pub fn dm_kern_cond_signal(cond: NonNull<()>);
 
     /// Thread. May sleep. Runs `body(context)` in a new thread; joined by `dm_kern_thread_join`.
     /// Errors: EAGAIN, ENOMEM; then `body` never runs.

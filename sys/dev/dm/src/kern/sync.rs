@@ -147,6 +147,12 @@ impl Condition {
         unsafe { raw::dm_kern_cond_wait(self.raw, guard.lock.raw, timeout_ms, true) }
     }
 
+    /// Wakes one waiter at least, for what any of them can do. The caller holds their lock.
+    pub fn signal(&self) {
+        // SAFETY: `raw` is a live condition (type invariant).
+        unsafe { raw::dm_kern_cond_signal(self.raw) };
+    }
+
     /// Wakes all waiters. The caller holds their lock, or nobody waits.
     pub fn broadcast(&self) {
         // SAFETY: `raw` is a live condition (type invariant).

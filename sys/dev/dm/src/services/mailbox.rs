@@ -95,7 +95,7 @@ impl Mailbox {
         let mut letters = self.letters.lock();
         act(&mut letters);
         if letters.waiting != 0 {
-            self.more.broadcast();
+            self.more.signal();
         }
     }
 
@@ -125,8 +125,8 @@ impl Mailbox {
                 return Mail::Fresh(part);
             }
             if letters.over && letters.out == 0 {
-                // Others wait for the same end.
-                self.more.broadcast();
+                // Another waits for the same end.
+                self.more.signal();
                 return Mail::Over;
             }
             letters.waiting = letters.waiting.saturating_add(1);

@@ -7,9 +7,16 @@ use dm_protocol::{Errno, Sectors};
 
 /// Buffers of one length, set aside when a table is loaded.
 pub struct BufferPool {
-    idle: SpinMutex<Vec<Buffer>>,
+    idle: SpinMutex<Idle>,
     more: Condition,
     length: Sectors,
+}
+
+struct Idle {
+    /// Has room for all.
+    buffers: Vec<Buffer>,
+    /// Threads that wait for one.
+    waiting: usize,
 }
 
 impl BufferPool {
@@ -18,15 +25,16 @@ impl BufferPool {
     /// # Errors
     /// ENOMEM; EINVAL for a length or a number of zero.
     pub fn new(count: usize, length: Sectors) -> Result<Self, Errno> {
-        let mut idle = Vec::new();
-        idle.try_reserve_exact(count).map_err(|_| Errno::ENOMEM)?;
+        let mut buffers = Vec::new();
+        buffers.try_reserve_exact(count).map_err(|_| Errno::ENOMEM)?;
         for _ in 0..count {
-            idle.push(Buffer::new(length)?);
+            buffers.push(Buffer::new(length)?);
         }
-        if idle.is_empty() {
+        if buffers.is_empty() {
             return Err(Errno::EINVAL);
         }
-        Ok(Self { idle: SpinMutex::new(idle), more: Condition::new(), length })
+        let idle = SpinMutex::new(Idle { buffers, waiting: 0 });
+        Ok(Self { idle, more: Condition::new(), length })
     }
 
     /// The length of each.
@@ -38,7 +46,7 @@ impl BufferPool {
     /// Any context. A buffer, if there is one now.
     #[must_use]
     pub fn take(&self) -> Option<Buffer> {
-        self.idle.lock().pop()
+        self.idle.lock().buffers.pop()
     }
 
     /// Thread context; sleeps. A buffer.
@@ -46,10 +54,12 @@ impl BufferPool {
     pub fn wait(&self) -> Buffer {
         let mut idle = self.idle.lock();
         loop {
-            match idle.pop() {
-                Some(buffer) => return buffer,
-                None => self.more.wait(&mut idle),
+            if let Some(buffer) = idle.buffers.pop() {
+                return buffer;
             }
+            idle.waiting = idle.waiting.saturating_add(1);
+            self.more.wait(&mut idle);
+            idle.waiting = idle.waiting.saturating_sub(1);
         }
     }
 
@@ -57,9 +67,11 @@ impl BufferPool {
     pub fn give(&self, buffer: Buffer) {
         let mut idle = self.idle.lock();
         // Never beyond what was reserved, so that nothing is allocated here.
-        if idle.len() < idle.capacity() {
-            idle.push(buffer);
-            self.more.broadcast();
+        if idle.buffers.len() < idle.buffers.capacity() {
+            idle.buffers.push(buffer);
+        }
+        if idle.waiting != 0 {
+            self.more.signal();
         }
     }
 }

@@ -9,7 +9,7 @@ const FUNCTIONS: &[&str] = &[
     "config_cfattach_(attach|detach)",
     "config_cfdriver_(attach|detach)",
     "config_detach",
-    "cv_(init|destroy|wait|wait_sig|timedwait|timedwait_sig|broadcast)",
+    "cv_(init|destroy|wait|wait_sig|timedwait|timedwait_sig|signal|broadcast)",
     "device_cfdata",
     "devsw_(attach|detach)",
     "disk_(init|attach|detach|destroy|busy|unbusy|set_info|ioctl|rename)",

@@ -19,7 +19,8 @@ pub struct Loader {
     driver: Arc<Driver>,
     holder: u32,
     write: bool,
-    found: BTreeMap<String, Lower>,
+    /// By what the table calls it, and whether it is written to.
+    found: BTreeMap<(String, bool), Lower>,
 }
 
 impl Loader {
@@ -39,37 +40,37 @@ impl Loader {
         self.write
     }
 
-    /// Opens the device of a path or `major:minor`.
-    pub(crate) fn device(&mut self, spec: &str) -> Result<Lower, Failure> {
-        if let Some(lower) = self.found.get(spec) {
+    /// Opens the device of a path or `major:minor`, for writing too if asked.
+    pub(crate) fn device(&mut self, spec: &str, write: bool) -> Result<Lower, Failure> {
+        let key = (spec.to_owned(), write);
+        if let Some(lower) = self.found.get(&key) {
             return Ok(lower.clone());
         }
-        let lower = self.open(spec)?;
-        self.found.insert(spec.to_owned(), lower.clone());
+        let lower = self.open(spec, write)?;
+        self.found.insert(key, lower.clone());
         Ok(lower)
     }
 
-    fn open(&self, spec: &str) -> Result<Lower, Failure> {
+    fn open(&self, spec: &str, write: bool) -> Result<Lower, Failure> {
         let own = |devno: &DevNo| devno.major == node::major();
         let minor = match spec.parse::<DevNo>() {
             Ok(devno) => Some(devno).filter(own).map(|devno| devno.minor),
             Err(_) => node::mapped_minor(spec),
         };
         match minor {
-            Some(minor) => self.open_mapped(minor),
-            None => self.driver.disks.open(spec, self.write).map(Lower::Disk),
+            Some(minor) => self.open_mapped(minor, write),
+            None => self.driver.disks.open(spec, write).map(Lower::Disk),
         }
     }
 
-    fn open_mapped(&self, minor: u32) -> Result<Lower, Failure> {
-        let opened =
-            self.driver.open_for(Some(self.holder), minor, self.write).map_err(|errno| {
-                let why = match errno {
-                    Errno::EROFS => "the mapped device is read-only",
-                    _ => "there is no such mapped device",
-                };
-                Failure::new(errno, why)
-            })?;
+    fn open_mapped(&self, minor: u32, write: bool) -> Result<Lower, Failure> {
+        let opened = self.driver.open_for(Some(self.holder), minor, write).map_err(|errno| {
+            let why = match errno {
+                Errno::EROFS => "the mapped device is read-only",
+                _ => "there is no such mapped device",
+            };
+            Failure::new(errno, why)
+        })?;
         opened.device().reserve_nested()?;
         Ok(Lower::Mapped(Arc::new(opened)))
     }

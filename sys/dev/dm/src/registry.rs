@@ -19,21 +19,24 @@ impl Registry {
     }
 
     /// Thread context. The thing of type `T` that belongs to `lower`; made if there is none.
-    pub(crate) fn of<T: Any + Send + Sync>(
+    ///
+    /// # Errors
+    /// Those of `make`.
+    pub(crate) fn of<T: Any + Send + Sync, E>(
         &self,
         lower: &Lower,
-        make: impl FnOnce() -> T,
-    ) -> Arc<T> {
+        make: impl FnOnce() -> Result<T, E>,
+    ) -> Result<Arc<T>, E> {
         let key = (TypeId::of::<T>(), lower.identity());
         let mut shared = self.shared.lock();
         let known = shared.get(&key).and_then(Weak::upgrade);
         if let Some(Ok(known)) = known.map(Arc::downcast) {
-            return known;
+            return Ok(known);
         }
         shared.retain(|_, known| known.strong_count() != 0);
-        let made = Arc::new(make());
+        let made = Arc::new(make()?);
         let weak: Weak<dyn Any + Send + Sync> = Arc::downgrade(&made) as _;
         shared.insert(key, weak);
-        made
+        Ok(made)
     }
 }

@@ -1,5 +1,5 @@
 //! What targets use that do more than map: memory set aside, threads with a mailbox, transfers
-//! of their own, state behind a lock, and what targets on one disk share.
+//! of their own, state behind locks, and what targets on one disk share.
 //!
 //! # Contexts
 //! A target's `map`, `keep` and `done` run where nothing may sleep, allocate or free. They
@@ -12,6 +12,7 @@ pub mod crew;
 pub mod mailbox;
 pub mod pool;
 pub mod shared;
+pub mod threads;
 
 pub use crate::kern::buffer::Buffer;
 pub use crate::kern::clock::now_ns;
@@ -21,6 +22,7 @@ pub use crew::Crew;
 pub use mailbox::{Mail, Mailbox};
 pub use pool::BufferPool;
 pub use shared::Shared;
+pub use threads::ThreadState;
 
 /// How many CPUs there are, at least 1.
 #[must_use]

@@ -203,7 +203,14 @@ impl Setup<'_> {
 
     /// The one thing of type `T` that all targets share which lie on `lower`, in this table and
     /// in others, for as long as one of them has it; made if there is none yet.
-    pub fn shared<T: Any + Send + Sync>(&self, lower: &Lower, make: impl FnOnce() -> T) -> Arc<T> {
+    ///
+    /// # Errors
+    /// Those of `make`.
+    pub fn shared<T: Any + Send + Sync, E>(
+        &self,
+        lower: &Lower,
+        make: impl FnOnce() -> Result<T, E>,
+    ) -> Result<Arc<T>, E> {
         self.loader.registry().of(lower, make)
     }
 
@@ -218,8 +225,30 @@ impl Setup<'_> {
     /// # Errors
     /// EINVAL without such a word; else why the device cannot be used.
     pub fn device(&mut self, params: &mut Params<'_>) -> Result<Lower, Failure> {
+        let write = self.loader.writes();
+        self.open(params, write)
+    }
+
+    /// As [`Setup::device`], for reading only, whatever the table is loaded for.
+    ///
+    /// # Errors
+    /// As [`Setup::device`].
+    pub fn device_to_read(&mut self, params: &mut Params<'_>) -> Result<Lower, Failure> {
+        self.open(params, false)
+    }
+
+    /// As [`Setup::device`], for writing too, even if the table is read-only: for what the
+    /// target writes by itself.
+    ///
+    /// # Errors
+    /// As [`Setup::device`].
+    pub fn device_to_write(&mut self, params: &mut Params<'_>) -> Result<Lower, Failure> {
+        self.open(params, true)
+    }
+
+    fn open(&mut self, params: &mut Params<'_>, write: bool) -> Result<Lower, Failure> {
         let spec = params.word("device")?;
-        self.loader.device(spec).map_err(|why| params.blame(&why))
+        self.loader.device(spec, write).map_err(|why| params.blame(&why))
     }
 
     /// Reads a device and an offset, and checks that `length` sectors from there are on it.
@@ -329,6 +358,12 @@ impl Part {
     pub fn redirect(mut self, lower: &Lower, sector: Sector) {
         self.child.forget_target();
         self.forward(lower, sector);
+    }
+
+    /// Gives the part back to its own target, in [`Target::done`], as if it came from below: for
+    /// who keeps parts of several targets.
+    pub fn give_back(self, result: Result<(), Errno>) {
+        io::child_done(self.child, result.err());
     }
 
     /// The end.

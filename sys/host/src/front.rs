@@ -240,7 +240,7 @@ mod tests {
 
     fn node(name: &str, size: u64) -> NodeState<'_> {
         let size = Sectors(size);
-        NodeState { name, size, sector_size: 512, readonly: false, discard: true }
+        NodeState { name, size, sector_size: 512, readonly: false, discard: true, geometry: None }
     }
 
     #[derive(Default)]

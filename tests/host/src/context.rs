@@ -3,6 +3,7 @@
 use crate::memory::exempt;
 use dm::driver::Driver;
 use dm::kern::raw::CellKind;
+use dm_protocol::Geometry;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -124,6 +125,8 @@ pub struct Node {
     pub readonly: bool,
     /// Discards reach a disk.
     pub discard: bool,
+    /// The geometry that was set.
+    pub geometry: Option<Geometry>,
 }
 
 /// The surroundings of one driver.

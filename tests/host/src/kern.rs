@@ -358,6 +358,7 @@ fn node_of(state: &NodeState<'_>) -> Node {
         sector_size: state.sector_size,
         readonly: state.readonly,
         discard: state.discard,
+        geometry: state.geometry,
     }
 }
 

@@ -361,12 +361,14 @@ fn a_geometry_is_checked_kept_and_forgotten_with_another_size() {
     set(geometry).expect("it fits");
     assert_eq!(set(Geometry { start: Sector(17), ..geometry }).map(drop), Err(Errno::EINVAL));
     assert_eq!(shown(), Some(geometry));
+    let told = || world.context.nodes().values().find_map(|node| node.geometry);
+    assert_eq!(told(), Some(geometry), "the platform knows at once");
     world.load("d", &format!("0 16 linear {disk} 0")).expect("the same size");
     world.on("d", Action::Resume).expect("resumed");
     assert_eq!(shown(), Some(geometry));
     world.load("d", &format!("0 17 linear {disk} 0")).expect("another size");
     world.on("d", Action::Resume).expect("resumed");
-    assert_eq!(shown(), None);
+    assert_eq!((shown(), told()), (None, None));
 }
 
 #[test]

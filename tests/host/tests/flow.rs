@@ -71,3 +71,19 @@ fn a_resume_ends_however_many_requests_come() {
     assert!(longest < Duration::from_secs(5), "a resume took {longest:?}");
     println!("the longest resume took {longest:?}");
 }
+
+#[test]
+fn who_has_a_device_open_can_ask_whether_a_request_would_wait() {
+    let world = World::new();
+    let disk = world.disk(8).name();
+    world.try_create("low", &format!("0 8 linear {disk} 0")).expect("made");
+    let top = world.create("top", "0 8 linear /dev/mapper/low 0");
+    let low = world.open("low");
+    assert!(top.opened().flows() && low.opened().flows());
+    assert!(low.opened().carries() && !top.opened().carries());
+    world.on("low", Action::Suspend).expect("suspended");
+    assert!(!low.opened().flows());
+    assert!(!top.opened().flows(), "what lies below holds it back");
+    world.on("low", Action::Resume).expect("resumed");
+    assert!(top.opened().flows());
+}

@@ -293,12 +293,12 @@ impl Device {
         // Changes are told one after the other, each as it is then. `state` is free, since the
         // platform may wait for somebody who needs it.
         let _notice = self.notice.lock();
-        let name = {
+        let (name, geometry) = {
             let state = self.state();
             if state.life != Life::Present {
                 return;
             }
-            state.name.clone()
+            (state.name.clone(), state.geometry)
         };
         let shown = NodeState {
             name: &name,
@@ -306,6 +306,7 @@ impl Device {
             sector_size: self.sector_size(),
             readonly: self.readonly(),
             discard: self.table().is_some_and(|table| table.discards()),
+            geometry,
         };
         node::change(self.minor, &shown);
     }

@@ -165,6 +165,7 @@ impl Driver {
                 sector_size: 512,
                 readonly,
                 discard: false,
+                geometry: None,
             },
         );
         match shown {

@@ -15,6 +15,7 @@ pub mod cell;
 pub mod child;
 pub mod clock;
 pub mod disk;
+pub mod dump;
 pub mod errand;
 pub mod legs;
 pub mod log;

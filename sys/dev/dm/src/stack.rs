@@ -1,7 +1,7 @@
 //! Mapped devices on top of one another: no cycles, and not too many.
 
 use crate::device::Device;
-use crate::driver::Driver;
+use crate::driver::{Driver, Opened};
 use crate::lower::Lower;
 use crate::table::Table;
 use alloc::collections::BTreeSet;
@@ -49,6 +49,27 @@ impl Driver {
         let above = holders.into_iter().filter_map(|minor| self.device(minor));
         above.map(|above| self.height(&above, most).saturating_add(1)).max().unwrap_or(0)
     }
+}
+
+impl Opened {
+    /// Thread context. True if requests flow: neither it nor a mapped device below is suspended
+    /// now.
+    #[must_use]
+    pub fn flows(&self) -> bool {
+        flows(self.device())
+    }
+
+    /// Thread context. True if tables of other devices have it open.
+    #[must_use]
+    pub fn carries(&self) -> bool {
+        !self.device().state().holders.is_empty()
+    }
+}
+
+fn flows(device: &Device) -> bool {
+    let table = device.table();
+    let below = table.as_ref().map(|table| table.lowers()).unwrap_or_default();
+    !device.gate.is_closed() && below.iter().filter_map(mapped).all(flows)
 }
 
 /// How many mapped devices lie one on the other down from this one, itself included.

@@ -128,6 +128,12 @@ pub trait Target: Send + Sync {
         false
     }
 
+    /// True if `map` may be asked where to write in a system that has crashed: it computes,
+    /// and takes no lock and keeps nothing.
+    fn dumps(&self) -> bool {
+        false
+    }
+
     /// True if discards make sense here.
     fn discards(&self) -> bool {
         self.lowers().iter().all(Lower::discards)

@@ -61,6 +61,7 @@ impl Driver {
             debug_assert!(table.size().0 > 0);
             state.geometry = Some(geometry);
         }
+        device.show();
         Ok(self.describe(device))
     }
 

@@ -100,6 +100,16 @@ impl Live {
         let table = table.map_or(ptr::null(), Arc::as_ptr);
         self.table.store(table.cast_mut(), Ordering::Release);
     }
+
+    /// Any context. The table, for who is not counted by the gate.
+    ///
+    /// # Safety
+    /// The system has crashed: nothing else of it runs, now or later.
+    pub(super) unsafe fn after_crash(&self) -> Option<&Table> {
+        let table = self.table.load(Ordering::Acquire);
+        // SAFETY: null, or held by the device's state, which nobody is left to change.
+        unsafe { table.as_ref() }
+    }
 }
 
 /// Size and alignment of a cell, for the platform's pools.

@@ -1,7 +1,7 @@
 //! How mapped devices are shown to programs.
 
 use super::raw;
-use dm_protocol::{Failure, Sectors};
+use dm_protocol::{Failure, Geometry, Sectors};
 
 /// What the platform shows of a device.
 #[derive(Clone, Copy, Debug)]
@@ -16,6 +16,8 @@ pub struct NodeState<'a> {
     pub readonly: bool,
     /// Discards reach a disk.
     pub discard: bool,
+    /// What a client said it looks like, if one did.
+    pub geometry: Option<Geometry>,
 }
 
 /// Shows a new device.

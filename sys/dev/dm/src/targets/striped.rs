@@ -160,6 +160,10 @@ impl Target for Striped {
         true
     }
 
+    fn dumps(&self) -> bool {
+        true
+    }
+
     /// A leg with an error shows as dead; the first one is an event.
     fn failed(&self, range: Range, errno: Errno) {
         // A device that cannot do this is not broken.

@@ -15,12 +15,14 @@
 #include <sys/fcntl.h>
 #include <sys/intr.h>
 #include <sys/ioctl.h>
+#include <sys/iostat.h>
 #include <sys/kmem.h>
 #include <sys/mutex.h>
 #include <sys/condvar.h>
 #include <sys/lwp.h>
 #include <sys/module.h>
 #include <sys/namei.h>
+#include <sys/pmf.h>
 #include <sys/pool.h>
 #include <sys/proc.h>
 #include <sys/stat.h>
@@ -43,4 +45,8 @@ static const unsigned long DM_GSECTORSIZE = DIOCGSECTORSIZE;
 static const unsigned long DM_GMEDIASIZE = DIOCGMEDIASIZE;
 static const unsigned long DM_GDINFO = DIOCGDINFO;
 static const unsigned long DM_GDEFLABEL = DIOCGDEFLABEL;
+static const unsigned long DM_AWEDGE = DIOCAWEDGE;
+static const unsigned long DM_DWEDGE = DIOCDWEDGE;
 static const unsigned long DM_LWEDGES = DIOCLWEDGES;
+static const unsigned long DM_MWEDGES = DIOCMWEDGES;
+static const unsigned long DM_WLABEL = DIOCWLABEL;

@@ -1,11 +1,15 @@
 //! Autoconfiguration: a device_t for each mapped device, and the pseudo-device itself.
 
+use crate::dump;
+use crate::glue::{self, Glue};
 use crate::sys::{self, Kernels, cfattach, cfdata, device, device_t};
 use alloc::boxed::Box;
 use core::ffi::{c_int, c_void};
 use core::mem::MaybeUninit;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicPtr, Ordering};
+use dm::command::Caller;
+use dm::protocol::{Action, Errno, Failure, Request, Selector};
 
 /// Units that a configuration entry can ask for.
 const UNITS: u32 = 32_767;
@@ -16,7 +20,7 @@ static ATTACHMENT: Kernels<cfattach> = Kernels::new({
     cfattach {
         ca_name: c"dm".as_ptr(),
         // The kernel makes the device_t; without it that would be ours to bring.
-        ca_flags: sys::DVF_PRIV_ALLOC as c_int,
+        ca_flags: (sys::DVF_PRIV_ALLOC | sys::DVF_DETACH_SHUTDOWN) as c_int,
         ca_match: Some(matches),
         ca_attach: Some(attached),
         ca_detach: Some(detach),
@@ -24,8 +28,8 @@ static ATTACHMENT: Kernels<cfattach> = Kernels::new({
     }
 });
 
-/// The device that is being forgotten.
-static LEAVING: AtomicPtr<device> = AtomicPtr::new(ptr::null_mut());
+/// The device that autoconf(9) takes away because the system goes down.
+static GOING: AtomicPtr<device> = AtomicPtr::new(ptr::null_mut());
 
 /// # Safety
 /// None.
@@ -37,15 +41,43 @@ unsafe extern "C" fn matches(_: device_t, _: *mut cfdata, _: *mut c_void) -> c_i
 /// None.
 unsafe extern "C" fn attached(_: device_t, _: device_t, _: *mut c_void) {}
 
-/// Devices go by command only, not when drvctl(8) asks.
+/// Devices go by command only, not when drvctl(8) asks; those that nobody has open also when
+/// the system goes down, so that the disks below are closed before theirs is.
 ///
 /// # Safety
-/// None.
-unsafe extern "C" fn detach(device: device_t, _: c_int) -> c_int {
-    match LEAVING.load(Ordering::Acquire) == device {
-        true => 0,
-        false => dm::protocol::Errno::EBUSY.number(),
+/// As the kernel detaches devices.
+unsafe extern "C" fn detach(device: device_t, flags: c_int) -> c_int {
+    let Some(glue) = glue::get() else { return 0 };
+    let down = flags & sys::DETACH_SHUTDOWN as c_int != 0;
+    match glue.units.minor_of(device) {
+        // Hidden already, by command.
+        None => 0,
+        Some(minor) if down && !dump::wanted(minor) => {
+            GOING.store(device, Ordering::Release);
+            let removed = remove(glue, minor);
+            GOING.store(ptr::null_mut(), Ordering::Release);
+            removed.map_or_else(|why| why.errno.number(), |()| 0)
+        }
+        Some(_) => Errno::EBUSY.number(),
     }
+}
+
+fn remove(glue: &Glue, minor: u32) -> Result<(), Failure> {
+    let kernel = Caller { privileged: true, client: 0 };
+    let device = Selector { minor: Some(minor), ..Selector::default() };
+    let request = Request { device, ..Request::new(Action::Remove) };
+    glue.driver.run(&kernel, &request).failure.map_or(Ok(()), Err)
+}
+
+/// The system is about to stop, and what can be unmounted is.
+///
+/// # Safety
+/// Thread context.
+unsafe extern "C" fn shutdown(_: device_t, _: c_int) -> bool {
+    if let Some(glue) = glue::get() {
+        glue.shutdown();
+    }
+    true
 }
 
 /// Thread context, once. Makes the attachment known.
@@ -81,21 +113,29 @@ pub fn device(minor: u32) -> Option<NonNull<device>> {
     let entry = Box::into_raw(entry);
     // SAFETY: an entry that stays until the device is forgotten.
     let made = NonNull::new(unsafe { sys::config_attach_pseudo(entry) });
-    if made.is_none() {
+    match made {
+        // SAFETY: a new device; it has no power to save, so that the first two are missing.
+        Some(device) => unsafe {
+            sys::pmf_device_register1(device.as_ptr(), None, None, Some(shutdown));
+        },
         // SAFETY: the kernel has no use for it.
-        drop(unsafe { Box::from_raw(entry) });
+        None => drop(unsafe { Box::from_raw(entry) }),
     }
     made
 }
 
-/// Thread context; one at a time. Ends a device of `device`.
+/// Thread context. Ends a device of `device` that is hidden.
 pub fn forget(device: NonNull<device>) {
+    // SAFETY: registered by `device`.
+    unsafe { sys::pmf_device_deregister(device.as_ptr()) };
+    if GOING.load(Ordering::Acquire) == device.as_ptr() {
+        // autoconf(9) does the rest; the entry is left to it, for the system ends.
+        return;
+    }
     // SAFETY: a device of ours.
     let entry = unsafe { sys::device_cfdata(device.as_ptr()) };
-    LEAVING.store(device.as_ptr(), Ordering::Release);
     // SAFETY: a device of ours, and `detach` agrees.
     unsafe { sys::config_detach(device.as_ptr(), sys::DETACH_QUIET as c_int) };
-    LEAVING.store(ptr::null_mut(), Ordering::Release);
     // SAFETY: made by `device`, and the kernel is done with it.
     drop(unsafe { Box::from_raw(entry) });
 }
@@ -108,6 +148,6 @@ pub fn forget(device: NonNull<device>) {
 #[unsafe(no_mangle)]
 unsafe extern "C" fn dmattach(_: c_int) {
     if start() == 0 {
-        crate::glue::start(crate::devsw::majors());
+        glue::start(crate::devsw::majors());
     }
 }

@@ -76,6 +76,7 @@ unsafe fn obey(
     let mut dict = property::dictionary(&request)?;
     drop(request);
     glue.driver.command(caller, &mut dict);
+    glue.units.discover(&glue.driver);
     let reply = property::object(&dict.clone().into());
     // Keys may have been in it.
     dict.wipe();

@@ -1,11 +1,13 @@
 //! The device switches.
 
 use crate::control;
+use crate::dump::dump;
 use crate::glue;
 use crate::ioctl;
+use crate::opens::Way;
 use crate::request::strategy;
 use crate::sys::{self, Constant, bdevsw, cdevsw, dev_t, lwp, minor, uio};
-use crate::unit::Way;
+use crate::wedge;
 use core::ffi::{c_int, c_ulong, c_void};
 use core::mem::MaybeUninit;
 use core::ptr;
@@ -62,8 +64,15 @@ pub const fn majors() -> u32 {
     169
 }
 
-fn way(mode: c_int) -> Way {
+/// The minor of a mapped device, and whether dk(4) means it.
+pub fn device(dev: dev_t) -> (u32, bool) {
+    let minor = minor(dev);
+    wedge::meant(minor).map_or((minor, false), |meant| (meant, true))
+}
+
+fn way(wedge: bool, mode: c_int) -> Way {
     match mode.cast_unsigned() & sys::S_IFBLK {
+        _ if wedge => Way::Wedge,
         sys::S_IFBLK => Way::Block,
         _ => Way::Char,
     }
@@ -73,8 +82,9 @@ fn way(mode: c_int) -> Way {
 /// As the kernel opens devices.
 unsafe extern "C" fn open(dev: dev_t, flags: c_int, mode: c_int, _: *mut lwp) -> c_int {
     let write = flags.cast_unsigned() & sys::FWRITE != 0;
-    sys::errno(match (glue::get(), minor(dev), way(mode)) {
-        (None, ..) | (_, CONTROL, Way::Block) => Err(Errno::ENXIO),
+    let (minor, wedge) = device(dev);
+    sys::errno(match (glue::get(), minor, way(wedge, mode)) {
+        (None, ..) | (_, CONTROL, Way::Block | Way::Wedge) => Err(Errno::ENXIO),
         (Some(glue), CONTROL, Way::Char) => control::open(glue),
         (Some(glue), minor, way) => glue.units.open(&glue.driver, minor, way, write),
     })
@@ -84,9 +94,9 @@ unsafe extern "C" fn open(dev: dev_t, flags: c_int, mode: c_int, _: *mut lwp) ->
 /// As the kernel closes devices: the last user of this way is gone.
 unsafe extern "C" fn close(dev: dev_t, _: c_int, mode: c_int, _: *mut lwp) -> c_int {
     if let Some(glue) = glue::get() {
-        match minor(dev) {
-            CONTROL => control::close(glue),
-            minor => glue.units.close(minor, way(mode)),
+        match device(dev) {
+            (CONTROL, false) => control::close(glue),
+            (minor, wedge) => glue.units.close(minor, way(wedge, mode)),
         }
     }
     0
@@ -128,7 +138,7 @@ unsafe extern "C" fn ioctl(
     l: *mut lwp,
 ) -> c_int {
     let Some(glue) = glue::get() else { return Errno::ENXIO.number() };
-    match minor(dev) {
+    match device(dev).0 {
         // SAFETY: the caller's contract.
         CONTROL => unsafe { control::ioctl(glue, command, data, l) },
         // SAFETY: the caller's contract.
@@ -136,27 +146,19 @@ unsafe extern "C" fn ioctl(
     }
 }
 
-/// Sectors, for swapping; -1 when there is none.
+/// Sectors, for swapping and dumping; -1 when there is none.
 ///
 /// # Safety
 /// None.
 unsafe extern "C" fn size(dev: dev_t) -> c_int {
-    let unit = glue::get().and_then(|glue| glue.units.find(minor(dev)));
-    unit.map_or(-1, |unit| c_int::try_from(unit.size().0).unwrap_or(c_int::MAX))
-}
-
-/// The driver has no way yet to map without sleeping or counting, as a dying kernel must.
-///
-/// # Safety
-/// None.
-unsafe extern "C" fn dump(_: dev_t, _: sys::daddr_t, _: *mut c_void, _: usize) -> c_int {
-    Errno::ENODEV.number()
+    let size = glue::get().and_then(|glue| glue.units.size(device(dev).0));
+    size.map_or(-1, |size| c_int::try_from(size.0).unwrap_or(c_int::MAX))
 }
 
 /// # Safety
 /// As the kernel discards: an open device.
 unsafe extern "C" fn discard(dev: dev_t, at: sys::off_t, count: sys::off_t) -> c_int {
-    let unit = glue::get().and_then(|glue| glue.units.find(minor(dev)));
+    let unit = glue::get().and_then(|glue| glue.units.find(device(dev).0));
     let Some(opened) = unit.and_then(|unit| unit.opened()) else {
         return Errno::ENXIO.number();
     };

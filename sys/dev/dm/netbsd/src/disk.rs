@@ -186,7 +186,8 @@ fn dm_kern_disk_open(spec: &str, write: bool) -> Result<DiskInfo, Failure> {
         name: spec.to_string(),
         size: Sectors(size.min(unit::LARGEST)),
         sector_size,
-        discard: false,
+        // SAFETY: open, with a user from now on.
+        discard: unsafe { disk.as_ref() }.vnode.discards(),
     })
 }
 

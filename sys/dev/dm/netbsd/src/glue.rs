@@ -8,7 +8,7 @@ use crate::unit::Units;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::ptr;
-use core::sync::atomic::{AtomicPtr, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 use dm::driver::Driver;
 use dm::kern::sync::Mutex;
 use dm::targets::TARGETS;
@@ -25,6 +25,17 @@ pub struct Glue {
     pub gate: Mutex<Gate>,
     /// The block major number.
     pub major: u32,
+    /// The system goes down.
+    down: AtomicBool,
+}
+
+impl Glue {
+    /// Thread context. Everything becomes durable, and nothing flows any more.
+    pub fn shutdown(&self) {
+        if !self.down.swap(true, Ordering::AcqRel) {
+            self.driver.shutdown();
+        }
+    }
 }
 
 /// The state of the control node.
@@ -56,6 +67,7 @@ pub fn start(major: u32) {
         units: Units::new(),
         gate: Mutex::new(Gate::default()),
         major,
+        down: AtomicBool::new(false),
     });
     GLUE.store(Box::into_raw(glue), Ordering::Release);
 }

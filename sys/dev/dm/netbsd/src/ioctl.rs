@@ -24,14 +24,15 @@ pub unsafe fn ioctl(
     l: *mut lwp,
 ) -> c_int {
     // The kernel looks into labels of its own for a device; only for wedges it needs one.
-    let dev = if command == sys::DM_LWEDGES { 0 } else { sys::dev_t::MAX };
+    let wedges = [sys::DM_AWEDGE, sys::DM_DWEDGE, sys::DM_LWEDGES, sys::DM_MWEDGES];
+    let dev = if wedges.contains(&command) { 0 } else { sys::dev_t::MAX };
     let Some((unit, opened)) = glue.units.find(minor).and_then(|u| Some((u, u.opened()?))) else {
         return Errno::ENXIO.number();
     };
     let (size, sector_size) = (unit.size().0, unit.sector_size());
     match command {
         sys::DM_GWEDGEINFO => {
-            let info = label::wedge(unit.disk_name(), &opened.name(), size, sector_size);
+            let info = label::wedge(&opened.name(), size, sector_size);
             // SAFETY: what the command asks for.
             unsafe { data.cast::<sys::dkwedge_info>().write(info) };
             0
@@ -41,6 +42,12 @@ pub unsafe fn ioctl(
             // SAFETY: an attached disk whose description we hold, and the caller's contract.
             unsafe { sys::disk_ioctl(unit.disk(), dev, command, data, flags, l) }
         }
+        sys::DM_AWEDGE | sys::DM_DWEDGE | sys::DM_MWEDGES => {
+            // SAFETY: an attached disk, and the caller's contract.
+            unsafe { sys::disk_ioctl(unit.disk(), dev, command, data, flags, l) }
+        }
+        // There is no label to protect.
+        sys::DM_WLABEL => 0,
         sys::DM_GSECTORSIZE => {
             // SAFETY: what the command asks for.
             unsafe { data.cast::<u32>().write(sector_size) };
@@ -52,7 +59,8 @@ pub unsafe fn ioctl(
             0
         }
         sys::DM_GDINFO | sys::DM_GDEFLABEL => {
-            let label = label::disklabel(&opened.name(), size, sector_size);
+            let geometry = unit.description.lock().geometry;
+            let label = label::disklabel(&opened.name(), size, sector_size, geometry);
             // SAFETY: what the command asks for.
             unsafe { data.cast::<sys::disklabel>().write(label) };
             0

@@ -1,6 +1,7 @@
 //! Requests from above: a buf(9) that reaches our strategy entry.
 
 use crate::cell::Pool;
+use crate::devsw::device;
 use crate::glue::{self, Glue};
 use crate::sys::{self, buf};
 use crate::unit::Unit;
@@ -13,12 +14,16 @@ use dm::kern::disk::Op;
 use dm::kern::sync::SpinMutex;
 use dm::protocol::{Errno, SECTOR_SIZE, Sector, Sectors};
 
-/// The flag of a write that is durable when it is done.
+/// True for a write that is durable when it is done.
 #[cfg(netbsd10)]
-const DURABLE: u32 = sys::B_MEDIA_FUA;
-/// Older kernels have none: who wants that asks for a flush.
+const fn durable(flags: u32) -> bool {
+    flags & sys::B_MEDIA_FUA != 0
+}
+/// Older kernels have no such writes: who wants that asks for a flush.
 #[cfg(not(netbsd10))]
-const DURABLE: u32 = 0;
+const fn durable(_: u32) -> bool {
+    false
+}
 
 /// What we keep of a buffer under way. The cell comes first: the driver gives back only that.
 #[repr(C)]
@@ -143,7 +148,7 @@ pub unsafe extern "C" fn strategy(bp: *mut buf) {
 fn begin(glue: &'static Glue, memory: NonNull<Request>, bp: NonNull<buf>) {
     // SAFETY: ours until `biodone`.
     let buffer = unsafe { bp.as_ref() };
-    let unit = glue.units.find(sys::minor(buffer.b_dev));
+    let unit = glue.units.find(device(buffer.b_dev).0);
     let opened = unit.and_then(Unit::opened);
     let (Some(unit), Some(opened)) = (unit, opened) else {
         return refuse(glue, memory, bp, Some(Errno::ENXIO));
@@ -183,7 +188,7 @@ fn asked(buffer: &buf, size: Sectors) -> Asked {
     }
     Asked::Range(IoRequest {
         op: if buffer.b_flags & sys::B_READ == 0 { Op::Write } else { Op::Read },
-        fua: buffer.b_flags & DURABLE != 0,
+        fua: durable(buffer.b_flags),
         sector: Sector(sector),
         count: Sectors((bytes / SECTOR_SIZE).min(left)),
         data: buffer.b_data.cast(),

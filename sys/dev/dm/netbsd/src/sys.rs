@@ -24,6 +24,7 @@ pub use undeclared::*;
 
 use core::cell::UnsafeCell;
 use core::ffi::c_int;
+use core::sync::atomic::Ordering;
 use dm::protocol::Errno;
 
 /// Something that the kernel reads, with pointers in it that never change.
@@ -62,6 +63,11 @@ pub fn check(error: c_int) -> Result<(), Errno> {
 /// A result for the kernel.
 pub fn errno(result: Result<(), Errno>) -> c_int {
     result.map_or_else(Errno::number, |()| 0)
+}
+
+/// True once the kernel has panicked.
+pub fn crashed() -> bool {
+    !panicstr.load(Ordering::Relaxed).is_null()
 }
 
 /// The minor of a device number.

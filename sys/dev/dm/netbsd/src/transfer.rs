@@ -143,16 +143,18 @@ unsafe fn dm_kern_disk_submit(disk: NonNull<()>, mut transfer: NonNull<Transfer>
     };
     match op {
         Op::Read | Op::Write | Op::WriteZeroes => send(transfer),
-        Op::Flush => disk_of(transfer).later(transfer),
-        Op::Discard => end(transfer, Some(Errno::EOPNOTSUPP)),
+        Op::Flush | Op::Discard => disk_of(transfer).later(transfer),
     }
 }
 
 /// The worker's part: what has to sleep, or would nest too deeply.
 pub fn work(transfer: NonNull<Transfer>) {
     // SAFETY: ours until it is done.
-    let op = unsafe { transfer.as_ref() }.op;
-    if op == Op::Flush || get(transfer, WRITTEN) != 0 {
+    let what = unsafe { transfer.as_ref() };
+    if what.op == Op::Discard {
+        let discarded = disk_of(transfer).vnode.discard(what.sector, what.count);
+        end(transfer, discarded.err());
+    } else if what.op == Op::Flush || get(transfer, WRITTEN) != 0 {
         let flushed = disk_of(transfer).vnode.flush();
         end(transfer, flushed.err());
     } else {

@@ -1,60 +1,59 @@
-//! Mapped devices as the kernel sees them: device_t, disk(9), and who has them open.
+//! Mapped devices as the kernel sees them: device_t and disk(9).
 
 use crate::attach;
-use crate::glue;
+use crate::dump;
+use crate::glue::{self, Glue};
 use crate::label;
+use crate::opens::{Opens, Way};
 use crate::request;
 use crate::sys::{self, Constant, disk, dkdriver};
 use crate::thread::c_string;
+use crate::wedge;
 use alloc::boxed::Box;
 use alloc::string::String;
+use alloc::vec::Vec;
 use core::cell::UnsafeCell;
 use core::ffi::{c_int, c_long};
 use core::mem::MaybeUninit;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use dm::driver::{Driver, Opened};
+use dm::kern::dump::Dump;
 use dm::kern::node::NodeState;
 use dm::kern::sync::{Mutex, SpinMutex};
-use dm::protocol::{Errno, Failure, Sectors};
+use dm::protocol::{Errno, Failure, Geometry, Sectors};
 
 /// The most sectors that a `daddr_t` and a size in bytes can tell of.
 pub const LARGEST: u64 = i64::MAX as u64 / 512;
 
-/// How a device is opened: as a character or as a block device.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Way {
-    Char = 0,
-    Block = 1,
-}
-
 /// A mapped device that is shown.
 pub struct Unit {
-    minor: u32,
+    pub minor: u32,
     disk: UnsafeCell<disk>,
-    /// What the disk's name points to.
-    name: String,
+    /// The disk's name for dk(4), which stays; a C string.
+    parent: Option<String>,
     /// Held while the disk's counters change.
     counters: SpinMutex<()>,
     /// Held while the disk's description is read or replaced.
-    pub description: Mutex<()>,
+    pub description: Mutex<Description>,
     size: AtomicU64,
     sector_size: AtomicU32,
     device: AtomicPtr<sys::device>,
-    /// The one that requests use; the last to be closed.
-    anchor: AtomicPtr<Opened>,
-    opens: Mutex<Opens>,
+    pub opens: Opens,
+    /// Where a crash dump goes.
+    pub dump: Option<Dump>,
+}
+
+/// What clients are told, besides numbers that requests need too.
+#[derive(Default)]
+pub struct Description {
+    /// The name that iostat(8) shows; a C string.
+    name: String,
+    pub geometry: Option<Geometry>,
 }
 
 // SAFETY: the disk is changed under the locks above, or by the kernel under its own.
 unsafe impl Sync for Unit {}
-
-#[derive(Default)]
-struct Opens {
-    /// The anchor first.
-    opened: [Option<Box<Opened>>; 2],
-    ways: u8,
-}
 
 #[allow(unused_variables, clippy::needless_update, reason = "older kernels have no further fields")]
 static DRIVER: Constant<dkdriver> = Constant({
@@ -65,20 +64,20 @@ static DRIVER: Constant<dkdriver> = Constant({
 
 impl Unit {
     /// Thread context. Shows a device.
-    fn attach(minor: u32, state: &NodeState<'_>) -> Result<&'static Self, Failure> {
+    fn attach(glue: &Glue, minor: u32, state: &NodeState<'_>) -> Result<&'static Self, Failure> {
         // SAFETY: plain data and pointers, which `disk_init` fills in.
         let disk: disk = unsafe { MaybeUninit::zeroed().assume_init() };
         let unit: &'static Self = Box::leak(Box::new(Self {
             minor,
             disk: UnsafeCell::new(disk),
-            name: c_string(state.name),
+            parent: wedge::parent(minor),
             counters: SpinMutex::new(()),
-            description: Mutex::new(()),
+            description: Mutex::new(Description::default()),
             size: AtomicU64::new(0),
             sector_size: AtomicU32::new(512),
             device: AtomicPtr::new(ptr::null_mut()),
-            anchor: AtomicPtr::new(ptr::null_mut()),
-            opens: Mutex::new(Opens::default()),
+            opens: Opens::new(minor),
+            dump: glue.driver.dump(minor),
         }));
         let device = attach::device(minor);
         let Some(device) = device else {
@@ -87,12 +86,25 @@ impl Unit {
             return Err(Failure::new(Errno::ENXIO, "autoconf(9) makes no device"));
         };
         unit.device.store(device.as_ptr(), Ordering::Release);
-        // SAFETY: ours, in its place; name and driver outlive it.
-        unsafe { sys::disk_init(unit.disk(), unit.name.as_ptr().cast(), &raw const DRIVER.0) };
-        // SAFETY: initialised.
-        unsafe { sys::disk_attach(unit.disk()) };
+        unit.attach_disk(state.name);
         unit.change(state);
         Ok(unit)
+    }
+
+    /// The disk is listed, and its counters shown, under the device's name. dk(4), which looks
+    /// for its parent's driver and unit, finds another name.
+    fn attach_disk(&self, name: &str) {
+        let mut description = self.description.lock();
+        description.name = c_string(name);
+        // SAFETY: ours, in its place; the driver outlives it, and so does a name.
+        unsafe {
+            sys::disk_init(self.disk(), description.name.as_ptr().cast(), &raw const DRIVER.0)
+        };
+        // SAFETY: initialised.
+        unsafe { sys::disk_attach(self.disk()) };
+        let lasting = self.parent.as_ref().map_or(c"dm".as_ptr(), |name| name.as_ptr().cast());
+        // SAFETY: attached; nobody can have found its wedges before it is shown.
+        unsafe { (*self.disk()).dk_name = lasting };
     }
 
     /// Thread context. Hides a device that nobody has open, and forgets it.
@@ -102,6 +114,9 @@ impl Unit {
     unsafe fn detach(unit: NonNull<Self>) {
         // SAFETY: the caller's contract.
         let shown = unsafe { unit.as_ref() };
+        dump::forget(shown.minor, shown.description.lock().name.trim_end_matches('\0'));
+        // SAFETY: attached; nobody has a wedge open, for that would have the device open.
+        unsafe { sys::dkwedge_delall(shown.disk()) };
         // SAFETY: attached.
         unsafe { sys::disk_detach(shown.disk()) };
         // SAFETY: detached.
@@ -126,15 +141,9 @@ impl Unit {
         self.sector_size.load(Ordering::Relaxed)
     }
 
-    /// Its name when it was made, as the kernel lists it.
-    pub fn disk_name(&self) -> &str {
-        self.name.trim_end_matches('\0')
-    }
-
-    /// The open device; whoever sends requests has it open until they are done.
+    /// The open device, for those who have it open.
     pub fn opened(&self) -> Option<&Opened> {
-        // SAFETY: null, or alive until the last close, which comes after all requests.
-        unsafe { self.anchor.load(Ordering::Acquire).as_ref() }
+        self.opens.opened()
     }
 
     /// Any context. A request begins.
@@ -151,43 +160,34 @@ impl Unit {
         unsafe { sys::disk_unbusy(self.disk(), c_long::from(bytes), c_int::from(read)) };
     }
 
-    /// Thread context. Size or sector size changed.
-    fn change(&self, state: &NodeState<'_>) {
+    /// Thread context. Something that is shown changed. True if there are other sectors than
+    /// before.
+    fn change(&self, state: &NodeState<'_>) -> bool {
         let size = state.size.0.min(LARGEST);
         self.sector_size.store(state.sector_size, Ordering::Relaxed);
-        self.size.store(size, Ordering::Relaxed);
-        let _description = self.description.lock();
+        let before = self.size.swap(size, Ordering::Relaxed);
+        let mut description = self.description.lock();
+        description.geometry = state.geometry;
+        let name = c_string(state.name);
+        if name != description.name {
+            // SAFETY: attached.
+            unsafe { label::rename(self.disk(), &name) };
+            description.name = name;
+        }
         let device = self.device.load(Ordering::Acquire);
         // SAFETY: attached, and we hold the description.
-        unsafe { label::describe(self.disk(), device, size, state.sector_size) };
+        unsafe { label::describe(self.disk(), device, size, state.sector_size, state.geometry) };
+        size != before && size != 0
     }
 
-    fn open(&self, driver: &Driver, way: Way, write: bool) -> Result<(), Errno> {
-        let bit = 1 << way as u8;
-        let mut opens = self.opens.lock();
-        if opens.ways & bit != 0 {
-            let readonly = opens.opened[0].as_ref().is_some_and(|opened| opened.readonly());
-            return if write && readonly { Err(Errno::EROFS) } else { Ok(()) };
+    /// Thread context; the caller has the device open. Looks for wedges, unless what the device
+    /// holds is another device's business, or a read would have to wait.
+    fn discover(&self) {
+        let readable = self.opened().is_some_and(|opened| opened.flows() && !opened.carries());
+        if readable && self.parent.is_some() {
+            // SAFETY: attached, and not detached while it is open.
+            unsafe { sys::dkwedge_discover(self.disk()) };
         }
-        let opened = Box::new(driver.open(self.minor, write)?);
-        opens.ways |= bit;
-        let at = usize::from(opens.opened[0].is_some());
-        if at == 0 {
-            self.anchor.store(ptr::from_ref(&*opened).cast_mut(), Ordering::Release);
-        }
-        opens.opened[at] = Some(opened);
-        Ok(())
-    }
-
-    /// The one to drop, with no lock held: that may remove the device, and this with it.
-    fn close(&self, way: Way) -> Option<Box<Opened>> {
-        let mut opens = self.opens.lock();
-        opens.ways &= !(1 << way as u8);
-        if let Some(second) = opens.opened[1].take() {
-            return Some(second);
-        }
-        self.anchor.store(ptr::null_mut(), Ordering::Release);
-        opens.opened[0].take()
     }
 }
 
@@ -201,12 +201,14 @@ pub struct Units {
     /// Held while devices are opened, shown and hidden.
     lock: Mutex<()>,
     pages: Box<[AtomicPtr<Page>]>,
+    /// Those that may have wedges that nobody looked for.
+    fresh: Mutex<Vec<u32>>,
 }
 
 impl Units {
     pub fn new() -> Self {
         let pages = (0..PAGE).map(|_| AtomicPtr::new(ptr::null_mut())).collect();
-        Self { lock: Mutex::new(()), pages }
+        Self { lock: Mutex::new(()), pages, fresh: Mutex::new(Vec::new()) }
     }
 
     fn place(&self, minor: u32) -> Option<&AtomicPtr<Unit>> {
@@ -238,16 +240,51 @@ impl Units {
     /// Thread context.
     pub fn open(&self, driver: &Driver, minor: u32, way: Way, write: bool) -> Result<(), Errno> {
         let _lock = self.lock.lock();
-        self.find(minor).ok_or(Errno::ENXIO)?.open(driver, way, write)
+        self.find(minor).ok_or(Errno::ENXIO)?.opens.open(driver, way, write)
     }
 
     /// Thread context. All requests of this way are done.
     pub fn close(&self, minor: u32, way: Way) {
         let opened = {
             let _lock = self.lock.lock();
-            self.find(minor).and_then(|unit| unit.close(way))
+            self.find(minor).and_then(|unit| unit.opens.close(way))
         };
         drop(opened);
+    }
+
+    /// Thread context, without any lock. Looks for wedges on devices that have other sectors
+    /// than before.
+    pub fn discover(&self, driver: &Driver) {
+        let fresh = core::mem::take(&mut *self.fresh.lock());
+        for minor in fresh {
+            // So that it does not go meanwhile.
+            if self.open(driver, minor, Way::Wedge, false).is_ok() {
+                if let Some(unit) = self.find(minor) {
+                    unit.discover();
+                }
+                self.close(minor, Way::Wedge);
+            }
+        }
+    }
+
+    /// Thread context. Sectors of a device that the caller need not have open.
+    pub fn size(&self, minor: u32) -> Option<Sectors> {
+        // A crashed system waits for nobody, and nobody is left to hide the device.
+        let _lock = (!sys::crashed()).then(|| self.lock.lock());
+        self.find(minor).map(Unit::size)
+    }
+
+    /// Thread context. The minor of a device that is shown.
+    pub fn minor_of(&self, device: *mut sys::device) -> Option<u32> {
+        let _lock = self.lock.lock();
+        let pages = self.pages.iter().filter_map(|page| {
+            // SAFETY: null, or a page that stays until the table goes.
+            unsafe { page.load(Ordering::Acquire).as_ref() }
+        });
+        // SAFETY: null, or shown while the lock is held.
+        let mut shown =
+            pages.flatten().filter_map(|unit| unsafe { unit.load(Ordering::Acquire).as_ref() });
+        shown.find(|unit| unit.device.load(Ordering::Acquire) == device).map(|unit| unit.minor)
     }
 }
 
@@ -265,25 +302,33 @@ impl Drop for Units {
 #[unsafe(no_mangle)]
 fn dm_kern_node_attach(minor: u32, state: &NodeState<'_>) -> Result<(), Failure> {
     let glue = glue::get().ok_or(Errno::ENXIO)?;
+    if minor >= wedge::FIRST_MINOR {
+        let message = alloc::format!("minors from {} on are those of wedges", wedge::FIRST_MINOR);
+        return Err(Failure::new(Errno::EINVAL, message));
+    }
     let _lock = glue.units.lock.lock();
-    let unit = Unit::attach(minor, state)?;
+    let unit = Unit::attach(glue, minor, state)?;
     glue.units.insert(minor, ptr::from_ref(unit).cast_mut());
     Ok(())
 }
 
 #[unsafe(no_mangle)]
 fn dm_kern_node_change(minor: u32, state: &NodeState<'_>) {
-    if let Some(unit) = glue::get().and_then(|glue| glue.units.find(minor)) {
-        unit.change(state);
+    let Some(glue) = glue::get() else { return };
+    if glue.units.find(minor).is_some_and(|unit| unit.change(state)) {
+        glue.units.fresh.lock().push(minor);
     }
 }
 
 #[unsafe(no_mangle)]
 fn dm_kern_node_detach(minor: u32) {
     let Some(glue) = glue::get() else { return };
-    let _lock = glue.units.lock.lock();
     let Some(unit) = glue.units.find(minor) else { return };
-    glue.units.insert(minor, ptr::null_mut());
+    {
+        let _lock = glue.units.lock.lock();
+        glue.units.insert(minor, ptr::null_mut());
+    }
+    // Without the lock, for which dk(4) may wait to open a wedge that goes now.
     // SAFETY: nobody has it open (contract of the seam), and nobody finds it any more.
     unsafe { Unit::detach(NonNull::from(unit)) };
 }

@@ -5,14 +5,15 @@ use crate::thread::c_string;
 use core::ffi::{c_int, c_void};
 use core::mem::MaybeUninit;
 use core::ptr;
-use dm::protocol::{DevNo, Errno};
+use dm::protocol::{DevNo, Errno, SECTOR_SIZE, Sector, Sectors};
 
 /// An open block device.
 ///
 /// # Invariants
-/// `vp` is referenced and open, by us, with `mode`.
+/// `vp` is referenced and open, by us, with `mode`; it is the device `dev`.
 pub struct Vnode {
     vp: *mut vnode,
+    dev: dev_t,
     mode: c_int,
 }
 
@@ -71,7 +72,7 @@ impl Vnode {
             Ok(()) => {
                 // SAFETY: locked by us; it stays referenced.
                 unsafe { sys::VOP_UNLOCK(vp) };
-                Ok(Self { vp, mode })
+                Ok(Self { vp, dev, mode })
             }
             Err(errno) => {
                 // SAFETY: locked and referenced, by us.
@@ -107,6 +108,30 @@ impl Vnode {
             Err(Errno::ENOTTY | Errno::ENODEV | Errno::EOPNOTSUPP) => Ok(()),
             // EPASSTHROUGH is negative.
             _ if error == sys::EPASSTHROUGH => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Any context. False if the driver has no way to discard.
+    pub fn discards(&self) -> bool {
+        // SAFETY: of an open device, whose driver stays.
+        let switch = unsafe { sys::bdevsw_lookup(self.dev) };
+        // SAFETY: as above.
+        let switch = unsafe { switch.as_ref() };
+        #[cfg(netbsd10)]
+        let none = sys::devenodev as *const ();
+        #[cfg(not(netbsd10))]
+        let none = sys::enodev as *const ();
+        switch.and_then(|switch| switch.d_discard).is_some_and(|way| way as *const () != none)
+    }
+
+    /// Thread context; sleeps.
+    pub fn discard(&self, at: Sector, count: Sectors) -> Result<(), Errno> {
+        let bytes = |sectors: u64| (sectors * SECTOR_SIZE).cast_signed();
+        // SAFETY: an open device (type invariant).
+        let error = unsafe { sys::bdev_discard(self.dev, bytes(at.0), bytes(count.0)) };
+        match check(error) {
+            Err(Errno::ENOTTY | Errno::ENODEV) => Err(Errno::EOPNOTSUPP),
             other => other,
         }
     }

@@ -3,6 +3,7 @@
 
 use super::{dev_t, kauth_cred_t, knote, lwp, timespec};
 use core::ffi::{c_char, c_int, c_void};
+use core::sync::atomic::{AtomicPtr, AtomicU64};
 
 /// sys/kauth.h: no credentials, allowed everything.
 pub const NOCRED: kauth_cred_t = core::ptr::without_provenance_mut(usize::MAX);
@@ -17,6 +18,8 @@ pub const PRI_NONE: c_int = -1;
 
 unsafe extern "C" {
     // sys/systm.h
+    pub safe static panicstr: AtomicPtr<c_char>;
+    pub safe static dumpdev: AtomicU64;
     pub fn panic(format: *const c_char, ...) -> !;
     pub fn printf(format: *const c_char, ...);
     pub fn seltrue(dev: dev_t, events: c_int, l: *mut lwp) -> c_int;
@@ -32,6 +35,10 @@ unsafe extern "C" {
     ) -> c_int;
 
     // sys/conf.h
+    #[cfg(not(netbsd10))]
+    pub fn enodev() -> c_int;
+    #[cfg(netbsd10)]
+    pub fn devenodev(dev: dev_t, ...) -> c_int;
     pub fn seltrue_kqfilter(dev: dev_t, note: *mut knote) -> c_int;
 
     // sys/kernel.h

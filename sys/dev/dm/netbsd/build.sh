@@ -4,11 +4,29 @@
 #   --netbsd 10.1|11.0   the headers of that release, from a package registry
 #   --src DIR            a NetBSD source tree (or NETBSDSRCDIR)
 #   --include DIR        an installed system's headers, such as /usr/include on NetBSD
+#   --arch amd64|aarch64 before these; amd64 if it is missing
 
 netbsd=$top/sys/dev/dm/netbsd
 netbsd_out=$top/target/netbsd
-netbsd_flags="-Crelocation-model=static -Ccode-model=kernel -Cno-redzone=yes -Zplt=yes
-	-Cforce-frame-pointers=yes -Cforce-unwind-tables=no --remap-path-prefix=$top/="
+
+# netbsd_machine ARCH: how objects for it are made.
+netbsd_machine() {
+	netbsd_flags="-Crelocation-model=static -Cforce-frame-pointers=yes -Cforce-unwind-tables=no
+		--remap-path-prefix=$top/="
+	case $1 in
+	amd64)
+		netbsd_target=x86_64-unknown-none netbsd_clang=x86_64-unknown-netbsd
+		netbsd_headers=x86_64-netbsd-none netbsd_tools=''
+		netbsd_flags="$netbsd_flags -Ccode-model=kernel -Cno-redzone=yes -Zplt=yes"
+		;;
+	aarch64)
+		netbsd_target=aarch64-unknown-none-softfloat netbsd_clang=aarch64-unknown-netbsd
+		netbsd_headers=aarch64-netbsd-none netbsd_tools=aarch64-linux-gnu-
+		;;
+	*) die "--arch is amd64 or aarch64, not $1" ;;
+	esac
+	[ "$(uname -m)" != x86_64 ] || [ -z "$netbsd_tools" ] || packages binutils-aarch64-linux-gnu
+}
 
 # netbsd_registry RELEASE VERSION: headers of a release, out of a wheel of ziglang.
 netbsd_registry() {
@@ -25,7 +43,8 @@ netbsd_registry() {
 	}
 	set -- "${1%%.*}" "${1#*.}"
 	# Stand-ins for what is not installed come first.
-	netbsd_includes="-isystem $netbsd/headers/stub -isystem $headers/x86_64-netbsd-none
+	netbsd_includes="-isystem $netbsd/headers/stub-$netbsd_arch -isystem $netbsd/headers/stub
+		-isystem $headers/$netbsd_headers
 		-isystem $headers/generic-netbsd -D__NetBSD_Version__=$1$(printf %02d "$2")000000"
 }
 
@@ -35,6 +54,7 @@ netbsd_tree() {
 	tree=$(cd "$1/sys" && pwd)
 	links=$netbsd_out/links
 	mkdir -p "$links"
+	[ "$netbsd_arch" = amd64 ] || die "from a source tree only amd64 is built"
 	ln -sfn "$tree/arch/amd64/include" "$links/machine"
 	for arch in amd64 i386 x86; do ln -sfn "$tree/arch/$arch/include" "$links/$arch"; done
 	netbsd_includes="-isystem $links -isystem $tree -isystem $tree/arch
@@ -43,6 +63,12 @@ netbsd_tree() {
 
 # The options of the commands; sets $netbsd_name and $netbsd_includes.
 netbsd_options() {
+	netbsd_arch=amd64
+	if [ "${1:-}" = --arch ]; then
+		netbsd_arch=${2:-}
+		shift 2
+	fi
+	netbsd_machine "$netbsd_arch"
 	[ $# -gt 0 ] || [ -z "${NETBSDSRCDIR:-}" ] || set -- --src "$NETBSDSRCDIR"
 	[ $# -gt 0 ] || set -- --netbsd 10.1
 	case "$1 ${2:-}" in
@@ -53,8 +79,9 @@ netbsd_options() {
 		netbsd_name=include
 		netbsd_includes="-isystem $netbsd/headers/stub -isystem $2"
 		;;
-	*) die "usage: --netbsd 10.1|11.0 | --src DIR | --include DIR" ;;
+	*) die "usage: [--arch amd64|aarch64] --netbsd 10.1|11.0 | --src DIR | --include DIR" ;;
 	esac
+	[ "$netbsd_arch" = amd64 ] || netbsd_name=$netbsd_name-$netbsd_arch
 	netbsd_work=$netbsd_out/$netbsd_name
 	mkdir -p "$netbsd_work"
 }
@@ -79,7 +106,7 @@ netbsd_tool() {
 netbsd_bind() {
 	# shellcheck disable=SC2086 # a list of words
 	LIBCLANG_PATH=${library%/*} "$tool" bind "$netbsd/headers/kernel.h" \
-		"$netbsd_work/bindings.rs" $netbsd_includes
+		"$netbsd_work/bindings.rs" -target "$netbsd_clang" $netbsd_includes
 	number=$(sed -n 's/.*DM_NETBSD_VERSION: .* = \([0-9]*\);/\1/p' "$netbsd_work/bindings.rs")
 	say "bindings for __NetBSD_Version__ $number"
 	version_flag=
@@ -104,7 +131,7 @@ netbsd_compile() {
 	# shellcheck disable=SC2086,SC2116 # on one line
 	(cd "$netbsd" && DM_BINDINGS=$netbsd_work/bindings.rs CARGO_TARGET_DIR=$netbsd_work \
 		RUSTC=$rustc RUSTC_BOOTSTRAP=1 RUSTFLAGS=$(echo $netbsd_flags $version_flag) \
-		"$cargo" build --quiet --release --locked --features "$1" --target x86_64-unknown-none \
+		"$cargo" build --quiet --release --locked --features "$1" --target "$netbsd_target" \
 		-Zbuild-std=core,alloc,compiler_builtins)
 }
 
@@ -115,14 +142,14 @@ netbsd_link() {
 	shift 2
 	parts=$netbsd_work/parts
 	rm -rf "$parts" && mkdir -p "$parts"
-	(cd "$parts" && ar x "$netbsd_work/x86_64-unknown-none/release/libdm_netbsd.a")
-	ld -r --gc-sections "$@" -T "$netbsd/kmod.ld" -o "$object.whole" "$parts"/dm_netbsd-*.o \
+	(cd "$parts" && ar x "$netbsd_work/$netbsd_target/release/libdm_netbsd.a")
+	"${netbsd_tools}ld" -r --gc-sections "$@" -T "$netbsd/kmod.ld" -o "$object.whole" "$parts"/dm_netbsd-*.o \
 		2>"$netbsd_work/ld.log" || { cat "$netbsd_work/ld.log" && return 1; }
 	printf '%s\n' "$keep" | tr ' ' '\n' >"$netbsd_work/keep"
-	objcopy --keep-global-symbols="$netbsd_work/keep" --strip-unneeded "$object.whole" "$object"
+	"${netbsd_tools}objcopy" --keep-global-symbols="$netbsd_work/keep" --strip-unneeded "$object.whole" "$object"
 	rm "$object.whole"
 	"$tool" finish "$object"
-	objdump -d "$object" >"$netbsd_work/code"
+	"${netbsd_tools}objdump" -d "$object" >"$netbsd_work/code"
 	"$tool" check "$object" "$netbsd/symbols.list" "$netbsd_work/code"
 	say "$object, checked"
 }
@@ -155,9 +182,11 @@ netbsd_kernel() {
 }
 
 # One check of a release: its module and lints. The object differs in its roots only, so that
-# one release stands for all.
+# one release stands for all, and for the other architecture.
 netbsd_check_release() {
-	netbsd_module --netbsd "$1" && netbsd_lints && { [ "$1" != 10.1 ] || netbsd_object --netbsd "$1"; }
+	netbsd_module --netbsd "$1" && netbsd_lints && { [ "$1" != 10.1 ] || {
+		netbsd_object --netbsd "$1" && netbsd_object --arch aarch64 --netbsd "$1"
+	}; }
 }
 
 netbsd_lints() {

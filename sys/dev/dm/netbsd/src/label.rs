@@ -78,7 +78,7 @@ pub unsafe fn rename(disk: *mut disk, name: &str) {
 fn put(array: &mut [c_char], text: &str) {
     let room = array.len().saturating_sub(1);
     for (place, byte) in array.iter_mut().zip(text.bytes().take(room)) {
-        *place = byte.cast_signed();
+        *place = byte as c_char;
     }
 }
 

@@ -110,7 +110,7 @@ pub fn bind(header: &str, out: &str, clang: &[&str]) -> Result<(), String> {
         .prepend_enum_name(false)
         .default_enum_style(bindgen::EnumVariation::Consts)
         .rust_edition(bindgen::RustEdition::Edition2024)
-        .clang_args(["-target", "x86_64-unknown-netbsd", "-nostdinc", "-ffreestanding"])
+        .clang_args(["-nostdinc", "-ffreestanding"])
         .clang_args(["-D_KERNEL", "-D_MODULE"])
         .clang_args(clang);
     builder = FUNCTIONS.iter().fold(builder, |builder, name| builder.allowlist_function(name));

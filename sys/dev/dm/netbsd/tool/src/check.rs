@@ -9,11 +9,36 @@ const R_PC32: u32 = 2;
 const R_PLT32: u32 = 4;
 const R_32: u32 = 10;
 const R_32S: u32 = 11;
+/// ABS64, ADR_PREL_PG_HI21, ADD_ABS_LO12_NC, JUMP26, CALL26, and LDST_ABS_LO12_NC of 8 to 64
+/// bits.
+const AARCH64: [u32; 9] = [257, 275, 277, 282, 283, 278, 284, 285, 286];
+
+/// What is demanded of objects for one machine.
+struct Machine {
+    /// The relocations that kobj(9) knows.
+    relocations: &'static [u32],
+    /// How the operands begin that stand for vector or floating point registers.
+    vectors: &'static [&'static str],
+}
+
+fn machine(object: &Object) -> Result<Machine, String> {
+    match object.machine()? {
+        elf::AMD64 => Ok(Machine {
+            relocations: &[R_64, R_PC32, R_32, R_32S],
+            vectors: &["%xmm", "%ymm", "%zmm", "%mm", "%st"],
+        }),
+        elf::AARCH64 => Ok(Machine { relocations: &AARCH64, vectors: &["v", "q", "d", "s"] }),
+        other => Err(format!("machine {other} is none of ours")),
+    }
+}
 
 /// Turns calls through a procedure linkage table, which kobj(9) does not know, into plain ones.
 /// The arithmetic is the same, since a kernel has no such table.
 pub fn finish(path: &str) -> Result<(), String> {
     let mut object = Object::read(path)?;
+    if object.machine()? != elf::AMD64 {
+        return Ok(());
+    }
     for (at, kind) in object.relocations()? {
         if kind == R_PLT32 {
             object.bytes[at] = R_PC32 as u8;
@@ -28,18 +53,19 @@ pub fn check(path: &str, symbols: &str, code: &str) -> Result<(), String> {
     let object = Object::read(path)?;
     let read = |name: &str| fs::read_to_string(name).map_err(|why| format!("{name}: {why}"));
     let mut wrong = Vec::new();
-    relocations(&object, &mut wrong)?;
+    let machine = machine(&object).map_err(|why| format!("{path}: {why}"))?;
+    relocations(&object, &machine, &mut wrong)?;
     names(&object, &read(symbols)?, &mut wrong)?;
     sections(&object, &mut wrong);
-    instructions(&read(code)?, &mut wrong);
+    instructions(&read(code)?, &machine, &mut wrong);
     match wrong.is_empty() {
         true => Ok(()),
         false => Err(wrong.iter().map(|line| format!("{path}: {line}\n")).collect()),
     }
 }
 
-fn relocations(object: &Object, wrong: &mut Vec<String>) -> Result<(), String> {
-    let known = [R_64, R_PC32, R_32, R_32S];
+fn relocations(object: &Object, machine: &Machine, wrong: &mut Vec<String>) -> Result<(), String> {
+    let known = machine.relocations;
     let kinds: BTreeSet<u32> = object.relocations()?.into_iter().map(|(_, kind)| kind).collect();
     for kind in kinds.iter().filter(|kind| !known.contains(kind)) {
         wrong.push(format!("relocations of type {kind}, which kobj(9) does not know"));
@@ -91,16 +117,16 @@ fn sections(object: &Object, wrong: &mut Vec<String>) {
 
 /// The kernel saves no vector registers for itself, and an interrupt overwrites what lies
 /// below the stack pointer.
-fn instructions(code: &str, wrong: &mut Vec<String>) {
-    let vectors = ["%xmm", "%ymm", "%zmm", "%mm", "%st("];
+fn instructions(code: &str, machine: &Machine, wrong: &mut Vec<String>) {
     let mut seen = 0;
     for line in code.lines() {
-        let Some(instruction) = line.split('\t').nth(2) else { continue };
+        let Some((mnemonic, operands)) = instruction(line) else { continue };
         seen += 1;
-        if vectors.iter().any(|register| instruction.contains(register)) {
+        let mut registers = operands.split([' ', ',', '{', '}', '[', ']', '(', ')', '*']);
+        if registers.any(|register| is_vector(register, machine.vectors)) {
             wrong.push(format!("vector or floating point: {line}"));
         }
-        if below_the_stack(instruction) {
+        if below_the_stack(mnemonic, operands) {
             wrong.push(format!("red zone: {line}"));
         }
     }
@@ -109,11 +135,34 @@ fn instructions(code: &str, wrong: &mut Vec<String>) {
     }
 }
 
+/// Mnemonic and operands of a line of a disassembly, without comments and addresses.
+fn instruction(line: &str) -> Option<(&str, &str)> {
+    let mut parts = line.split('\t').skip(2);
+    let first = parts.next()?.trim();
+    let (mnemonic, rest) = first.split_once(' ').unwrap_or((first, ""));
+    let operands = if rest.is_empty() { parts.next().unwrap_or("") } else { rest };
+    let operands = match operands.split_once('<') {
+        // What stands before a symbol in angles is its address.
+        Some((before, _)) => before.trim().rsplit_once([',', ' ']).map_or("", |(rest, _)| rest),
+        None => operands.split("//").next().unwrap_or("").trim(),
+    };
+    Some((mnemonic, operands))
+}
+
+/// True for the name of a vector register: a beginning from the list and a number.
+fn is_vector(word: &str, beginnings: &[&str]) -> bool {
+    beginnings.iter().filter_map(|beginning| word.strip_prefix(beginning)).any(|number| {
+        let number = number.split('.').next().unwrap_or("");
+        number.bytes().all(|digit| digit.is_ascii_digit())
+            && number.parse().is_ok_and(|number: u32| number < 32)
+    }) || word == "%st"
+}
+
 /// A memory operand below the stack pointer that is more than an address.
-fn below_the_stack(instruction: &str) -> bool {
+fn below_the_stack(mnemonic: &str, operands: &str) -> bool {
     let negative = |operand: &str| {
         operand.split(['(', ',']).next().is_some_and(|offset| offset.starts_with("-0x"))
             && operand.contains("(%rsp")
     };
-    !instruction.starts_with("lea") && instruction.split([' ', '\t']).any(negative)
+    !mnemonic.starts_with("lea") && operands.split([' ', '\t']).any(negative)
 }

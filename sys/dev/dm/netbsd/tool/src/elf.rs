@@ -25,6 +25,10 @@ pub struct Symbol {
     pub defined: bool,
 }
 
+/// The machine that an object is for.
+pub const AMD64: u32 = 62;
+pub const AARCH64: u32 = 183;
+
 pub const LOCAL: u8 = 0;
 pub const GLOBAL: u8 = 1;
 
@@ -80,6 +84,11 @@ impl Object {
             section.name = text(&bytes, table + section.name_at)?;
         }
         Ok(Self { bytes, sections })
+    }
+
+    /// The number of the machine it is for.
+    pub fn machine(&self) -> Result<u32, String> {
+        Ok(number(&self.bytes, 18, 2)? as u32)
     }
 
     pub fn of_kind(&self, kind: u32) -> impl Iterator<Item = &Section> {

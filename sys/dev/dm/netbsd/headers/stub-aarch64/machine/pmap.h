@@ -1,0 +1,3 @@
+#pragma once
+/* Translation tables are none of ours. */
+struct pmap;

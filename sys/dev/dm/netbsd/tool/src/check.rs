@@ -160,9 +160,6 @@ fn is_vector(word: &str, beginnings: &[&str]) -> bool {
 
 /// A memory operand below the stack pointer that is more than an address.
 fn below_the_stack(mnemonic: &str, operands: &str) -> bool {
-    let negative = |operand: &str| {
-        operand.split(['(', ',']).next().is_some_and(|offset| offset.starts_with("-0x"))
-            && operand.contains("(%rsp")
-    };
-    !mnemonic.starts_with("lea") && operands.split([' ', '\t']).any(negative)
+    let negative = |part: &str| part.trim().starts_with("-0x") && part.contains("(%rsp");
+    !mnemonic.starts_with("lea") && operands.split(',').any(negative)
 }

@@ -314,6 +314,24 @@ cmd_miri() { ## the driver under Miri, which finds undefined behaviour; argument
 	MIRIFLAGS="-Zmiri-disable-isolation ${MIRIFLAGS:-}" cargo +nightly miri test "$@"
 }
 
+cmd_oracle() { ## a Linux kernel's dm beside ours: oracle [--record] [part of a case's name ...]
+	[ "$(uname -sm)" = "Linux x86_64" ] && have apt-get || {
+		echo "SKIPPED: the guest is made of Debian's packages for x86_64"
+		exit 77
+	}
+	packages qemu-system-x86 cpio kmod debian-archive-keyring
+	counts_start
+	guest=${DM_GUEST:-${XDG_CACHE_HOME:-$HOME/.cache}/dm-oracle}
+	cargo build --quiet --package dm-play --package dm-oracle
+	if have qemu-system-x86_64 && tests/oracle/guest.sh "$guest" target/debug/dm-play; then
+		tests oracle target/debug/dm-oracle "$guest" "$@"
+		counts_end
+	else
+		echo "SKIPPED: there is no guest; qemu and the packages of Debian are needed"
+		exit 77
+	fi
+}
+
 cmd_bench() { ## measure: bench [--quick] [--keep] [driver] [devices] [startup] [fronts]
 	packages dmsetup fio libnbd-bin nbdkit qemu-system-common qemu-utils valgrind
 	cargo build --release --quiet --package dm-bench --package dm-host --package dmsetup

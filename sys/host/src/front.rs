@@ -10,8 +10,23 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
+
+/// The block major number of mapped devices: at first Linux's usual one.
+static MAJOR: AtomicU32 = AtomicU32::new(253);
+
+/// The block major number of mapped devices.
+#[must_use]
+pub fn major() -> u32 {
+    MAJOR.load(Ordering::Relaxed)
+}
+
+/// Sets it, before there are devices: for who shows them as devices of another driver.
+pub fn set_major(major: u32) {
+    MAJOR.store(major, Ordering::Relaxed);
+}
 
 /// A device to show, as it is at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]

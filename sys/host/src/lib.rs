@@ -8,6 +8,8 @@ pub mod concise;
 pub mod control;
 pub mod disk;
 pub mod errno;
+#[cfg(target_os = "linux")]
+pub mod exec;
 pub mod front;
 #[cfg(target_os = "linux")]
 pub mod fuse;

@@ -133,7 +133,11 @@ pub fn source_tree() -> &'static Path {
 }
 
 /// A program of the workspace, built beside the test that asks.
-fn program(name: &str) -> PathBuf {
+///
+/// # Panics
+/// When it is not there.
+#[must_use]
+pub fn program(name: &str) -> PathBuf {
     let test = env::current_exe().expect("a path of this test");
     let folder = test.ancestors().nth(2).expect("the folder of the build");
     let path = folder.join(name);

@@ -2,6 +2,8 @@
 #![deny(unsafe_code)]
 
 mod daemon;
+#[cfg(target_os = "linux")]
+mod exec;
 mod logger;
 mod options;
 mod place;
@@ -15,6 +17,10 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let options = Options::parse();
     logger::start(options.verbose);
+    #[cfg(target_os = "linux")]
+    if let Some(verb) = &options.verb {
+        return exec::run(verb);
+    }
     let run = if options.daemon { daemon::start } else { service::run };
     match run(&options) {
         Ok(()) => ExitCode::SUCCESS,

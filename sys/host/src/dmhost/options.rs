@@ -1,11 +1,19 @@
 //! What the command line says.
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
+#[cfg(target_os = "linux")]
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 /// Maps devices in a process: image files and disks below, files and NBD above.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "dmhost", version, about, max_term_width = 100)]
+#[command(
+    name = "dmhost",
+    version,
+    about,
+    max_term_width = 100,
+    args_conflicts_with_subcommands = true
+)]
 #[expect(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 pub struct Options {
     /// The directory that stands for /dev; devices appear in its mapper directory [default:
@@ -60,6 +68,29 @@ pub struct Options {
     /// Log more; twice for everything
     #[arg(short, long, action = clap::ArgAction::Count)]
     pub verbose: u8,
+
+    /// What to do instead of serving devices
+    #[command(subcommand)]
+    pub verb: Option<Verb>,
+}
+
+/// What there is besides serving devices.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Verb {
+    /// Run a Linux program as if the kernel had a device mapper
+    #[cfg(target_os = "linux")]
+    Exec {
+        /// The program and its arguments
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        command: Vec<OsString>,
+    },
+    /// Keep loop devices for the one who started it
+    #[cfg(target_os = "linux")]
+    #[command(name = dm_host::exec::keeping::VERB, hide = true)]
+    KeepLoops {
+        /// A folder for it alone
+        folder: PathBuf,
+    },
 }
 
 fn octal(text: &str) -> Result<u32, String> {

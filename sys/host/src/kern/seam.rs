@@ -3,7 +3,7 @@
 use super::lock::{Condition, Lock};
 use super::{Running, cell};
 use crate::disk::{self, Backend};
-use crate::front::Registry;
+use crate::front::{self, Registry};
 use crate::paths;
 use dm::kern::disk::{DiskInfo, Transfer};
 use dm::kern::node::NodeState;
@@ -15,9 +15,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle, available_parallelism};
 use std::time::Instant;
-
-/// The block major number of mapped devices: Linux's usual one.
-const MAJOR: u32 = 253;
 
 /// A handle of a value that [`take`] frees.
 fn give<T>(value: T) -> NonNull<()> {
@@ -184,7 +181,7 @@ unsafe extern "Rust" fn dm_kern_cell_free(kind: CellKind, cell: NonNull<()>) {
 
 #[unsafe(no_mangle)]
 extern "Rust" fn dm_kern_major() -> u32 {
-    MAJOR
+    front::major()
 }
 
 #[unsafe(no_mangle)]

@@ -1,0 +1,25 @@
+//! Running a program instead of serving devices.
+
+use crate::options::Verb;
+use dm_host::exec::{self, keeper};
+use std::io;
+use std::os::fd::AsFd;
+use std::process::ExitCode;
+
+/// Does what the command line says; the program's exit status is ours.
+pub fn run(verb: &Verb) -> ExitCode {
+    let done = match verb {
+        Verb::Exec { command } => exec::run(command).map(ExitCode::from),
+        Verb::KeepLoops { folder } => {
+            let stream = io::stdin().as_fd().try_clone_to_owned();
+            let stream = stream.map_err(|error| error.to_string());
+            let kept = stream.and_then(|stream| keeper::serve(stream.into(), folder));
+            kept.map(|()| ExitCode::SUCCESS)
+        }
+    };
+    done.unwrap_or_else(|why| {
+        log::error!("{why}");
+        // As a shell that cannot start a command.
+        ExitCode::from(127)
+    })
+}

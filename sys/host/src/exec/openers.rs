@@ -1,0 +1,87 @@
+//! Who has a block device open. The kernel counts, but tells nobody; so we look at what every
+//! process has open, at mounts, and at what lies on the device within the kernel.
+
+use super::mounts;
+use super::notify::same_file;
+use dm_protocol::DevNo;
+use rustix::fs::{AtFlags, CWD, FileType, StatxFlags, statx};
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+/// How often a block device is open, not counting these processes.
+#[must_use]
+pub fn count(devno: DevNo, without: &[u32]) -> u32 {
+    let mut spaces = BTreeSet::new();
+    let mut found = Vec::new();
+    let mut mounted = false;
+    for process in processes().filter(|process| !without.contains(process)) {
+        for descriptor in descriptors(process, devno) {
+            // A child has what its parent opened.
+            let known = |other: &(u32, u32)| same_file(*other, (process, descriptor));
+            if !found.iter().any(known) {
+                found.push((process, descriptor));
+            }
+        }
+        // Processes in one place see the same mounts.
+        let space = fs::read_link(format!("/proc/{process}/ns/mnt"));
+        if space.is_ok_and(|space| spaces.insert(space)) {
+            mounted |= mounts::of(&process.to_string()).iter().any(|mount| mount.is_on(devno));
+        }
+    }
+    let found = u32::try_from(found.len()).unwrap_or(u32::MAX);
+    found + u32::from(mounted) + swaps(devno) + holders(devno)
+}
+
+fn processes() -> impl Iterator<Item = u32> {
+    let entries = fs::read_dir("/proc").ok().into_iter().flatten();
+    entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+}
+
+/// The descriptors of a process that are of the device. Processes that we may not look at have
+/// none as far as we know.
+fn descriptors(process: u32, devno: DevNo) -> Vec<u32> {
+    let Ok(entries) = fs::read_dir(format!("/proc/{process}/fd")) else { return Vec::new() };
+    let open = entries.filter_map(Result::ok).filter(|entry| {
+        let path = entry.path();
+        // Sockets and pipes have no path, and the rest is not asked of a network.
+        let is_path = fs::read_link(&path).is_ok_and(|target| target.is_absolute());
+        is_path && device(&path) == Some(devno)
+    });
+    open.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+}
+
+fn device(path: &Path) -> Option<DevNo> {
+    let found = statx(CWD, path, AtFlags::STATX_DONT_SYNC, StatxFlags::TYPE).ok()?;
+    let block = FileType::from_raw_mode(found.stx_mode.into()).is_block_device();
+    block.then_some(DevNo { major: found.stx_rdev_major, minor: found.stx_rdev_minor })
+}
+
+fn swaps(devno: DevNo) -> u32 {
+    let text = fs::read_to_string("/proc/swaps").unwrap_or_default();
+    let paths = text.lines().skip(1).filter_map(|line| line.split_whitespace().next());
+    let on = paths.filter(|path| mounts::block_device(Path::new(path)) == Some(devno));
+    u32::try_from(on.count()).unwrap_or(u32::MAX)
+}
+
+/// Disks of the kernel on top of it.
+fn holders(devno: DevNo) -> u32 {
+    let folder = fs::read_dir(format!("/sys/dev/block/{devno}/holders"));
+    folder.map_or(0, |entries| u32::try_from(entries.count()).unwrap_or(u32::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_device_of_the_root_is_mounted() {
+        let root = mounts::of("self").into_iter().find(|mount| mount.place == Path::new("/"));
+        let devno = root.unwrap().devno;
+        if devno.major == 0 {
+            return dm_skip::skip("the root is no block device");
+        }
+        assert!(count(devno, &[]) >= 1);
+        assert_eq!(count(DevNo { major: 4000, minor: 1 }, &[]), 0);
+    }
+}

@@ -1,0 +1,174 @@
+//! The program's private view of the system: its own list of drivers in /proc, its own
+//! /dev/mapper. Nobody else sees these mounts, and they go with the last who does.
+
+use super::filter::Needs;
+use super::loops;
+use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
+use rustix::io::Errno;
+use rustix::mount::{
+    MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_change, unmount,
+};
+use rustix::thread::{UnshareFlags, unshare_unsafe};
+use std::env;
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+/// The number of /dev/mapper/control, which is the same on every Linux.
+pub const CONTROL: (u32, u32) = (10, 236);
+
+/// Where the program runs.
+#[derive(Debug)]
+pub struct Place {
+    /// A folder of our own.
+    pub folder: PathBuf,
+    /// The directory that stands for /dev, for what reads `DM_DEV_DIR`.
+    pub dev_dir: Option<PathBuf>,
+    /// What could not be mounted or made, and has to be feigned.
+    pub needs: Needs,
+}
+
+impl Place {
+    /// Makes the view. To be called while the process has one thread only.
+    ///
+    /// # Errors
+    /// A sentence, when there is not even a folder.
+    pub fn make() -> Result<Self, String> {
+        let apart = leave_others();
+        let folder = folder().map_err(|error| format!("no folder of our own: {error}"))?;
+        let dev_dir = env::var_os("DM_DEV_DIR").filter(|dir| !dir.is_empty()).map(PathBuf::from);
+        let mut place = Self { folder, dev_dir, needs: Needs { lookups: true, nodes: true } };
+        match apart.and_then(|()| place.mount()) {
+            Ok(()) => place.needs.lookups = false,
+            Err(errno) => log::info!("no mounts of our own ({errno}): lists in /proc are feigned"),
+        }
+        place.needs.nodes = place.control_node().is_err();
+        if place.needs.nodes && place.dev_dir.is_none() {
+            // Somewhere to pretend that there are nodes.
+            place.dev_dir = Some(place.folder.join("dev"));
+        }
+        for dir in [Some(place.folder.as_path()), place.dev_dir.as_deref()].into_iter().flatten() {
+            let mapper = dir.join("mapper");
+            let made = DirBuilder::new().recursive(true).mode(0o755).create(&mapper);
+            made.map_err(|error| format!("{}: {error}", mapper.display()))?;
+        }
+        Ok(place)
+    }
+
+    /// Mounts what only the program shall see.
+    fn mount(&self) -> Result<(), Errno> {
+        let empty: Option<&std::ffi::CStr> = Some(c"mode=755");
+        mount("dmhost", &self.folder, "tmpfs", MountFlags::NOSUID, empty)?;
+        for (list, text) in lists() {
+            let own = self.folder.join(list);
+            fs::write(&own, text).map_err(|_| Errno::IO)?;
+            mount_bind(&own, Path::new("/proc").join(list))?;
+        }
+        if self.dev_dir.is_none() {
+            let mapper = "/dev/mapper";
+            let made = DirBuilder::new().recursive(true).mode(0o755).create(mapper);
+            made.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+            mount("dmhost", mapper, "tmpfs", MountFlags::NOSUID, empty)?;
+        }
+        Ok(())
+    }
+
+    /// Makes the control node, to see whether nodes may be made at all.
+    fn control_node(&self) -> Result<(), Errno> {
+        let mode = Mode::from_raw_mode(0o600);
+        let device = makedev(CONTROL.0, CONTROL.1);
+        let at = match (&self.dev_dir, self.needs.lookups) {
+            (None, false) => PathBuf::from("/dev/mapper/control"),
+            _ => self.folder.join("control"),
+        };
+        mknodat(CWD, &at, FileType::CharacterDevice, mode, device)
+    }
+
+    /// Takes the folder away, where no keeper does.
+    pub fn leave(&self) {
+        if self.needs.lookups {
+            let _ = fs::remove_dir_all(&self.folder);
+        } else {
+            let _ = unmount(&self.folder, UnmountFlags::DETACH);
+            let _ = fs::remove_dir(&self.folder);
+        }
+    }
+}
+
+/// Has mounts of ours seen by nobody but our children.
+fn leave_others() -> Result<(), Errno> {
+    // SAFETY: it separates neither files nor memory, and there is one thread.
+    unsafe { unshare_unsafe(UnshareFlags::NEWNS) }?;
+    // What others mount is still seen.
+    mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)
+}
+
+fn folder() -> io::Result<PathBuf> {
+    let mut why = io::ErrorKind::NotFound.into();
+    for parent in [PathBuf::from("/run"), env::temp_dir()] {
+        let folder = parent.join(format!("dmhost-exec.{}", std::process::id()));
+        match DirBuilder::new().mode(0o755).create(&folder) {
+            Ok(()) => return Ok(folder),
+            Err(error) => why = error,
+        }
+    }
+    Err(why)
+}
+
+/// The lists in /proc by which programs find the device mapper, as they shall read.
+#[must_use]
+pub fn lists() -> [(&'static str, String); 2] {
+    let read = |name: &str| fs::read_to_string(format!("/proc/{name}")).unwrap_or_default();
+    [("devices", devices(&read("devices"))), ("misc", misc(&read("misc")))]
+}
+
+/// Our block devices are loop devices, and so their driver is the device mapper.
+fn devices(real: &str) -> String {
+    let mut text = String::with_capacity(real.len() + 32);
+    let mut blocks = false;
+    let mut there = false;
+    let ours = format!("{:3} device-mapper\n", loops::MAJOR);
+    for line in real.lines() {
+        blocks |= line.starts_with("Block");
+        let (number, name) = line.trim().split_once(' ').unwrap_or_default();
+        match blocks && number == loops::MAJOR.to_string() {
+            true => text.push_str(&ours),
+            false if blocks && name == "device-mapper" => {}
+            false => text.extend([line, "\n"]),
+        }
+        there |= blocks && number == loops::MAJOR.to_string();
+    }
+    if !blocks {
+        text.push_str("\nBlock devices:\n");
+    }
+    if !there {
+        text.push_str(&ours);
+    }
+    text
+}
+
+fn misc(real: &str) -> String {
+    let others = real.lines().filter(|line| !line.ends_with(" device-mapper"));
+    let mut text: String = others.flat_map(|line| [line, "\n"]).collect();
+    text.push_str(&format!("{:3} device-mapper\n", CONTROL.1));
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_of_drivers_names_the_device_mapper_for_loop_devices() {
+        let real = "Character devices:\n  7 vcs\n 10 misc\n\nBlock devices:\n  7 loop\n253 zram\n";
+        let ours = real.replace("  7 loop", "  7 device-mapper");
+        assert_eq!(devices(real), ours);
+        assert_eq!(devices(&real.replace("7 loop", "8 sd")).matches("device-mapper").count(), 1);
+        let two = real.replace("253 zram", "253 device-mapper");
+        assert_eq!(devices(&two).matches("device-mapper").count(), 1);
+        assert!(devices("").ends_with("Block devices:\n  7 device-mapper\n"));
+        assert_eq!(misc("237 loop-control\n"), "237 loop-control\n236 device-mapper\n");
+        assert_eq!(misc("236 device-mapper\n"), "236 device-mapper\n");
+    }
+}

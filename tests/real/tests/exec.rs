@@ -1,0 +1,190 @@
+//! Linux's own programs under `dmhost exec`: dmsetup, file systems, lvm; and its sudden end.
+
+use dm_real::{program, run};
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// Runs a script under `dmhost exec` in a folder of its own; what it printed. None, and the test
+/// skipped, where there are no block devices to be had.
+fn script(text: &str) -> Option<String> {
+    if !dm_skip::have("dmsetup") || !dm_skip::have("losetup") {
+        return None;
+    }
+    let folder = TempDir::new().expect("a folder");
+    let text = format!("set -eu\ncd {}\n{text}", folder.path().display());
+    let mut command = Command::new(program("dmhost"));
+    command.args(["exec", "sh", "-c", &text]).env_remove("DM_DEV_DIR");
+    command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+    let output = command.stdin(Stdio::null()).output().expect("it runs");
+    let (said, errors) =
+        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    if errors.contains("no block devices") {
+        dm_skip::skip("no loop devices, FUSE or device nodes");
+        return None;
+    }
+    assert!(output.status.success(), "{}: {said}{errors}", output.status);
+    Some(said.into_owned())
+}
+
+/// The loop devices that mapped devices have.
+fn ours() -> Vec<String> {
+    let entries = fs::read_dir("/sys/block").into_iter().flatten().flatten();
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    let number = |name: &String| name.strip_prefix("loop")?.parse::<u32>().ok();
+    names.filter(|name| number(name).is_some_and(|number| number >= 1 << 16)).collect()
+}
+
+#[test]
+fn linuxs_dmsetup_makes_asks_changes_and_removes() {
+    let Some(said) = script(
+        "dmsetup create a -u U-1 --table '0 2048 zero'
+         dmsetup info -c --noheadings -o name,attr,open,segments,uuid a
+         dmsetup table; dmsetup suspend a; dmsetup info -c --noheadings -o attr a; dmsetup resume a
+         dmsetup create b --table '0 1000 linear /dev/mapper/a 8'
+         dmsetup deps -o devname b; dmsetup ls --tree -o ascii,nodevice
+         dmsetup remove a 2>&1 || echo busy
+         cmp -n 512000 /dev/mapper/b /dev/zero && echo zeroes
+         dmsetup rename b c; dmsetup remove c; dmsetup remove a; dmsetup ls
+         dmsetup create bad --table '0 8 nosuch' 2>&1 || dmsetup info bad 2>&1 || echo none",
+    ) else {
+        return;
+    };
+    let expected = "a:L--w:0:1:U-1\na: 0 2048 zero \nL-sw\n1 dependencies\t: (a)\nb\n `-a\n\
+         device-mapper: remove ioctl on a  failed: Device or resource busy\nCommand failed.\nbusy\n\
+         zeroes\nNo devices found\n\
+         device-mapper: reload ioctl on bad (7:NNN) failed: Invalid argument\nCommand failed.\n\
+         Device does not exist.\nCommand failed.\nnone\n";
+    let number = said.split("(7:").nth(1).and_then(|rest| rest.split(')').next());
+    assert_eq!(said.replace(number.expect("a number"), "NNN"), expected);
+}
+
+#[test]
+fn a_file_system_on_a_mapped_device_survives_a_swap_of_its_table() {
+    if !dm_skip::have("mkfs.ext4") {
+        return;
+    }
+    let Some(said) = script(
+        "truncate -s 64M image; disk=$(losetup -f --show image); mkdir m
+         dmsetup create d --table \"0 65536 linear $disk 0\"; losetup -d $disk
+         mkfs.ext4 -q /dev/mapper/d; mount /dev/mapper/d m; cp -a /etc/ssl m/
+         dmsetup info -c --noheadings -o open d; dmsetup remove d 2>/dev/null || echo busy
+         dmsetup load d --table \"0 100 linear $disk 0
+100 99900 linear $disk 100\"
+         dmsetup resume d; blockdev --getsz /dev/mapper/d; diff -r /etc/ssl m/ssl && echo same
+         dmsetup remove --deferred d; umount m
+         for i in 1 2 3 4 5 6 7 8 9; do dmsetup info d >/dev/null 2>&1 || break; sleep 0.2; done
+         dmsetup ls; e2fsck -fn image >/dev/null && echo clean",
+    ) else {
+        return;
+    };
+    assert_eq!(said, "1\nbusy\n100000\nsame\nNo devices found\nclean\n");
+}
+
+#[test]
+fn lvm_makes_extends_and_removes_volumes() {
+    if !dm_skip::have("lvm") {
+        return;
+    }
+    let Some(said) = script(
+        "export LVM_SUPPRESS_FD_WARNINGS=1 LVM_SYSTEM_DIR=$PWD; truncate -s 64M one two
+         mkdir run locks; cat >lvm.conf <<END
+global { locking_dir = \"$PWD/locks\" event_activation = 0 }
+backup { backup = 0 archive = 0 }
+activation { monitoring = 0 }
+END
+         one=$(losetup -f --show one); two=$(losetup -f --show two)
+         trap 'losetup -d $one $two' EXIT
+         group=dmt$$
+         (pvcreate $one $two; vgcreate $group $one $two
+         lvcreate -y -n l -L 20M $group; lvcreate -y -n s -i 2 -L 20M $group
+         lvextend -L 40M $group/l) >/dev/null
+         lvs --noheadings -o lv_name,lv_size,lv_layout --units m $group
+         dmsetup ls --target striped | wc -l; dmsetup ls --target linear | wc -l
+         (vgchange -an $group; dmsetup ls; vgchange -ay $group) | grep -c found
+         blockdev --getsize64 /dev/$group/l
+         (lvremove -y $group; vgremove $group) >/dev/null",
+    ) else {
+        return;
+    };
+    let words: Vec<&str> = said.split_whitespace().collect();
+    let expected = ["l", "40.00m", "linear", "s", "24.00m", "striped", "1", "1", "1", "41943040"];
+    assert_eq!(words, expected);
+}
+
+#[test]
+fn nothing_is_left_of_one_that_is_killed_while_a_file_system_is_written_to() {
+    if !dm_skip::have("mkfs.ext4") {
+        return;
+    }
+    let folder = TempDir::new().expect("a folder");
+    let path = folder.path();
+    let text = format!(
+        "cd {}; truncate -s 64M image; mkdir m; disk=$(losetup -f --show image)
+         dmsetup create d --table \"0 131072 linear $disk 0\"; losetup -d $disk
+         mkfs.ext4 -q /dev/mapper/d && mount /dev/mapper/d m && touch ready
+         while :; do dd if=/dev/zero of=m/x bs=1M count=20 2>/dev/null || exit; done",
+        path.display()
+    );
+    let mut process = Command::new(program("dmhost"))
+        .args(["exec", "sh", "-c", &text])
+        .stdout(Stdio::null())
+        .stderr(fs::File::create(path.join("errors")).expect("a file"))
+        .spawn()
+        .expect("it runs");
+    let number = process.id();
+    let ready =
+        wait_for(|| path.join("ready").exists() || matches!(process.try_wait(), Ok(Some(_))));
+    let errors = fs::read_to_string(path.join("errors")).unwrap_or_default();
+    if errors.contains("no block devices") {
+        return dm_skip::skip("no loop devices, FUSE or device nodes");
+    }
+    assert!(ready && path.join("ready").exists(), "{errors}");
+    let made = ours();
+    assert!(!made.is_empty());
+    thread::sleep(Duration::from_millis(300));
+    run(Command::new("kill").args(["-9", &number.to_string()]));
+    let _ = process.wait();
+    assert!(wait_for(|| ours().iter().all(|device| !made.contains(device))), "{:?}", ours());
+    assert!(wait_for(|| !Path::new(&format!("/run/dmhost-exec.{number}")).exists()));
+}
+
+fn wait_for(mut condition: impl FnMut() -> bool) -> bool {
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(30) {
+        if condition() {
+            return true;
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+    false
+}
+
+#[test]
+fn without_rights_devices_are_managed_and_it_is_said_what_is_missing() {
+    if !dm_skip::have("dmsetup") || !dm_skip::have("setpriv") {
+        return;
+    }
+    let me = run(Command::new("id").arg("-u"));
+    let folder = TempDir::new().expect("a folder");
+    let own = folder.path().join("dmhost");
+    fs::copy(program("dmhost"), &own).expect("a copy that everybody may run");
+    run(Command::new("chmod").arg("-R").arg("755").arg(folder.path()));
+    let mut command = if me.trim() == "0" {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]).arg(&own);
+        command
+    } else {
+        Command::new(&own)
+    };
+    let text = "dmsetup create a --table '0 8 zero' && dmsetup table && dmsetup remove a";
+    command.args(["exec", "sh", "-c", text]).current_dir("/").env_remove("DM_DEV_DIR");
+    command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+    let output = command.stdin(Stdio::null()).output().expect("it runs");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "a: 0 8 zero \n", "{errors}");
+    assert!(errors.contains("no block devices"), "{errors}");
+}

@@ -40,10 +40,9 @@ struct Devices {
     by_minor: BTreeMap<u32, Arc<Device>>,
     by_name: BTreeMap<String, u32>,
     by_uuid: BTreeMap<String, u32>,
-    /// The first that we choose; none from the next one on was ever chosen by us.
+    /// We choose minors from the first on; none from the next on was ever, the freed are below.
     first_minor: u32,
     next_minor: u32,
-    /// The free ones below.
     freed: BTreeSet<u32>,
     events: Arc<Event>,
     ended: bool,

@@ -1,13 +1,24 @@
 //! The target types. Adding one: its file, its line here, its section in dm.4, its test.
 
+mod dust;
 mod error;
 mod linear;
 mod multipath;
 mod striped;
+mod switch;
+mod unstriped;
 mod zero;
 
 use crate::target::TargetType;
 
 /// Every target type.
-pub static TARGETS: &[&TargetType] =
-    &[&linear::LINEAR, &striped::STRIPED, &zero::ZERO, &error::ERROR, &multipath::MULTIPATH];
+pub static TARGETS: &[&TargetType] = &[
+    &linear::LINEAR,
+    &striped::STRIPED,
+    &zero::ZERO,
+    &error::ERROR,
+    &unstriped::UNSTRIPED,
+    &switch::SWITCH,
+    &dust::DUST,
+    &multipath::MULTIPATH,
+];

@@ -44,7 +44,11 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ExitStatus};
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 use translate::{Nodes, Translator};
+
+/// How long block devices may take to go.
+const LEAVING: Duration = Duration::from_secs(5);
 
 /// Runs a command to its end; its exit status, as a shell tells it.
 ///
@@ -140,11 +144,14 @@ impl Serving {
 
     /// Takes the devices away: block devices first, while what they write is still taken.
     fn stop(self) {
-        if let Some(keeping) = &self.keeping {
-            keeping.stop();
-        }
+        let stop = |within| self.keeping.as_ref().is_none_or(|keeping| keeping.stop(within));
+        let gone = stop(LEAVING);
+        // Requests that wait for a suspended device fail now.
         self.driver.shutdown();
         drop(self.fuse);
+        if !gone && !stop(LEAVING) {
+            log::warn!("block devices are in use, and go when that ends");
+        }
     }
 }
 

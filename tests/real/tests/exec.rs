@@ -2,7 +2,7 @@
 
 use dm_real::{program, run};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -30,12 +30,14 @@ fn script(text: &str) -> Option<String> {
     Some(said.into_owned())
 }
 
-/// The loop devices that mapped devices have.
-fn ours() -> Vec<String> {
+/// The loop devices of one `dmhost exec`, and those of its mapped devices among them.
+fn loops(process: u32) -> Vec<PathBuf> {
     let entries = fs::read_dir("/sys/block").into_iter().flatten().flatten();
-    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
-    let number = |name: &String| name.strip_prefix("loop")?.parse::<u32>().ok();
-    names.filter(|name| number(name).is_some_and(|number| number >= 1 << 16)).collect()
+    let bound = entries.map(|entry| entry.path()).filter(|path| {
+        let file = fs::read_to_string(path.join("loop/backing_file")).unwrap_or_default();
+        file.contains(&format!("dmhost-exec.{process}/"))
+    });
+    bound.collect()
 }
 
 #[test]
@@ -143,12 +145,12 @@ fn nothing_is_left_of_one_that_is_killed_while_a_file_system_is_written_to() {
         return dm_skip::skip("no loop devices, FUSE or device nodes");
     }
     assert!(ready && path.join("ready").exists(), "{errors}");
-    let made = ours();
-    assert!(!made.is_empty());
+    let made = loops(number);
+    assert!(made.len() >= 2, "{made:?}");
     thread::sleep(Duration::from_millis(300));
     run(Command::new("kill").args(["-9", &number.to_string()]));
     let _ = process.wait();
-    assert!(wait_for(|| ours().iter().all(|device| !made.contains(device))), "{:?}", ours());
+    assert!(wait_for(|| loops(number).is_empty()), "{:?}", loops(number));
     assert!(wait_for(|| !Path::new(&format!("/run/dmhost-exec.{number}")).exists()));
 }
 
@@ -187,4 +189,29 @@ fn without_rights_devices_are_managed_and_it_is_said_what_is_missing() {
     let errors = String::from_utf8_lossy(&output.stderr);
     assert_eq!(String::from_utf8_lossy(&output.stdout), "a: 0 8 zero \n", "{errors}");
     assert!(errors.contains("no block devices"), "{errors}");
+}
+
+#[test]
+fn a_hostile_program_harms_neither_the_driver_nor_another_client() {
+    let hostile = program("hostile").display().to_string();
+    let Some(said) = script(&format!(
+        "truncate -s 1M image; disk=$(losetup -f --show image); trap 'losetup -d $disk' EXIT
+         {hostile} ${{DM_HOSTILE_SEED:-7}} ${{DM_HOSTILE_SECONDS:-6}} 2>/dev/null & attack=$!
+         n=0
+         while kill -0 $attack 2>/dev/null; do
+             n=$((n + 1))
+             dmsetup create good --table \"0 2048 linear $disk 0\"
+             head -c 65536 /dev/zero | tr '\\0' $((n % 10)) >/dev/mapper/good
+             dmsetup suspend good; dmsetup resume good; dmsetup rename good better
+             dmsetup status better | grep -q 2048
+             blockdev --getsz /dev/mapper/better | grep -q 2048
+             head -c 65536 /dev/mapper/better | tr -d $((n % 10)) | wc -c | grep -q '^0$'
+             dmsetup remove --retry better
+         done
+         wait $attack; test $n -gt 0; echo unharmed
+         dmsetup create after --table '0 8 zero'; dmsetup remove after; echo alive"
+    )) else {
+        return;
+    };
+    assert_eq!(said, "unharmed\nalive\n");
 }

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::env;
 use std::fmt;
 use std::io::{BufRead, BufReader, Write};
+use std::net::Shutdown;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -14,6 +15,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::{Duration, Instant};
 
 /// The word on the command line that makes this program a keeper.
 pub const VERB: &str = "keep-loops";
@@ -169,10 +171,18 @@ impl Keeping {
         hold(&self.process).id()
     }
 
-    /// Has it take everything away, and waits for that.
-    pub fn stop(&self) {
-        let _ = hold(&self.out).0.shutdown(std::net::Shutdown::Write);
-        let _ = hold(&self.process).wait();
+    /// Has it take everything away; true if that is done within the time.
+    #[must_use]
+    pub fn stop(&self, within: Duration) -> bool {
+        let _ = hold(&self.out).0.shutdown(Shutdown::Write);
+        let end = Instant::now() + within;
+        loop {
+            match hold(&self.process).try_wait() {
+                Ok(None) if Instant::now() < end => thread::sleep(Duration::from_millis(2)),
+                Ok(None) => return false,
+                _ => return true,
+            }
+        }
     }
 }
 

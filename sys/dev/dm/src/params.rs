@@ -78,6 +78,11 @@ impl<'a> Params<'a> {
         }
     }
 
+    /// True if one of the words left is like this.
+    pub fn any(&self, is: impl FnMut(&str) -> bool) -> bool {
+        self.words.clone().any(is)
+    }
+
     /// How many words are left.
     #[must_use]
     pub fn left(&self) -> usize {

@@ -4,6 +4,7 @@ mod dust;
 mod error;
 mod linear;
 mod multipath;
+mod snapshot;
 mod striped;
 mod switch;
 mod unstriped;
@@ -21,4 +22,7 @@ pub static TARGETS: &[&TargetType] = &[
     &switch::SWITCH,
     &dust::DUST,
     &multipath::MULTIPATH,
+    &snapshot::SNAPSHOT,
+    &snapshot::MERGE,
+    &snapshot::ORIGIN,
 ];

@@ -7,7 +7,6 @@
 mod answer;
 mod file;
 mod links;
-mod ragged;
 mod tree;
 
 use crate::front::{Registry, Watch};

@@ -1,17 +1,22 @@
 //! Requests to a mapped device: sent and completed by a callback, or waited for.
+//!
+//! What changes a device passes its [`turnstile`], so that front ends may write parts of sectors.
+
+mod turnstile;
 
 use crate::kern::context::NoSleep;
 use dm::driver::{Driver, Opened};
 use dm::kern::buffer::Buffer;
 use dm::kern::cell::{IoCell, IoRequest};
 use dm::kern::disk::Op;
-use dm_protocol::{Errno, Sector, Sectors};
+use dm_protocol::{Errno, SECTOR_SIZE, Sector, Sectors};
 use std::fmt;
 use std::mem::MaybeUninit;
 use std::ptr::{self, NonNull};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::{self, Thread};
+use turnstile::Turnstile;
 
 /// What is asked of a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +57,8 @@ pub struct Io<T> {
     cell: MaybeUninit<IoCell>,
     buffer: Option<Buffer>,
     gate: Option<Arc<Gate>>,
+    /// It is inside the turnstile.
+    passing: bool,
     /// The front end's own.
     pub own: T,
 }
@@ -63,7 +70,8 @@ impl<T> Io<T> {
     /// A request without a buffer.
     #[must_use]
     pub fn new(own: T) -> Box<Self> {
-        Box::new(Self { cell: MaybeUninit::uninit(), buffer: None, gate: None, own })
+        let cell = MaybeUninit::uninit();
+        Box::new(Self { cell, buffer: None, gate: None, passing: false, own })
     }
 
     /// Sees to it that the buffer has at least so many sectors; what it held may be lost.
@@ -98,10 +106,10 @@ impl<T> Io<T> {
 }
 
 /// Counts the requests under way, so that a device is closed behind the last one.
-#[derive(Default)]
 struct Gate {
     under_way: AtomicUsize,
-    closer: std::sync::OnceLock<Thread>,
+    closer: OnceLock<Thread>,
+    turnstile: Arc<Turnstile>,
 }
 
 impl Gate {
@@ -136,7 +144,10 @@ impl Mapped {
     /// # Errors
     /// ENXIO when there is none, EROFS, EBUSY... as the driver says.
     pub fn open(driver: &Arc<Driver>, minor: u32, write: bool) -> Result<Self, Errno> {
-        Ok(Self { opened: driver.open(minor, write)?, gate: Arc::default() })
+        let opened = driver.open(minor, write)?;
+        let turnstile = Turnstile::of(driver, minor);
+        let (under_way, closer) = (AtomicUsize::new(0), OnceLock::new());
+        Ok(Self { opened, gate: Arc::new(Gate { under_way, closer, turnstile }) })
     }
 
     /// The device as the driver has it open.
@@ -147,11 +158,27 @@ impl Mapped {
 
     /// Sends a request; its end is [`Finish::finish`]. Reads fill the start of the buffer,
     /// writes take theirs from there.
-    pub fn submit<T: Finish>(&self, mut io: Box<Io<T>>, ask: Ask) {
+    pub fn submit<T: Finish>(self: &Arc<Self>, mut io: Box<Io<T>>, ask: Ask) {
+        let turnstile = &self.gate.turnstile;
+        io.passing = ask.op.writes();
+        if !io.passing || turnstile.enter() {
+            return self.send(io, ask);
+        }
+        let this = Arc::clone(self);
+        turnstile.together(Box::new(move || this.send(io, ask)));
+    }
+
+    /// Sends a request that may be sent now.
+    fn send<T: Finish>(&self, mut io: Box<Io<T>>, ask: Ask) {
         let data = match io.buffer.as_mut() {
             _ if !ask.op.has_data() => ptr::null_mut(),
             Some(buffer) if buffer.length() >= ask.count => buffer.bytes_mut().as_mut_ptr(),
-            _ => return T::finish(io, Err(Errno::EINVAL)),
+            _ => {
+                if io.passing {
+                    self.gate.turnstile.leave();
+                }
+                return T::finish(io, Err(Errno::EINVAL));
+            }
         };
         self.gate.under_way.fetch_add(1, Ordering::SeqCst);
         io.gate = Some(Arc::clone(&self.gate));
@@ -187,6 +214,12 @@ impl Mapped {
     /// # Errors
     /// What the device says; EINVAL for a part of a sector.
     pub fn write(&self, sector: Sector, data: &[u8], fua: bool) -> Result<(), Errno> {
+        let _pass = self.gate.turnstile.pass();
+        self.write_alone(sector, data, fua)
+    }
+
+    /// Writes whole sectors, wherever the turnstile is. Waits.
+    fn write_alone(&self, sector: Sector, data: &[u8], fua: bool) -> Result<(), Errno> {
         let count = whole(data)?;
         // The driver only reads the memory of a write.
         self.run(Ask { fua, ..Ask::new(Op::Write, sector, count) }, data.as_ptr().cast_mut())
@@ -200,6 +233,7 @@ impl Mapped {
         if ask.op.has_data() {
             return Err(Errno::EINVAL);
         }
+        let _pass = ask.op.writes().then(|| self.gate.turnstile.pass());
         self.run(ask, ptr::null_mut())
     }
 
@@ -209,6 +243,34 @@ impl Mapped {
     /// What the device says.
     pub fn flush(&self) -> Result<(), Errno> {
         self.act(Ask::FLUSH)
+    }
+
+    /// Writes bytes anywhere, durable at the end if `fua`. What else is in their sectors stays,
+    /// whoever writes to it meanwhile. `done` is told the end, in any thread.
+    pub fn write_bytes(
+        self: &Arc<Self>,
+        offset: u64,
+        data: Vec<u8>,
+        fua: bool,
+        done: impl FnOnce(Result<(), Errno>) + Send + 'static,
+    ) {
+        let this = Arc::clone(self);
+        let work = move || done(this.rewrite(offset, &data, fua));
+        self.gate.turnstile.alone(Box::new(work));
+    }
+
+    /// Reads whole sectors around `data`, puts it in, and writes them.
+    fn rewrite(&self, offset: u64, data: &[u8], fua: bool) -> Result<(), Errno> {
+        let unit = u64::from(self.opened.sector_size());
+        let first = offset - offset % unit;
+        let end = offset.checked_add(data.len() as u64).ok_or(Errno::EINVAL)?;
+        let end = end.checked_next_multiple_of(unit).ok_or(Errno::EINVAL)?;
+        let mut whole = vec![0; usize::try_from(end - first).map_err(|_| Errno::EINVAL)?];
+        let at = Sector(first / SECTOR_SIZE);
+        self.read(at, &mut whole)?;
+        let from = (offset - first) as usize;
+        whole.get_mut(from..from + data.len()).ok_or(Errno::EINVAL)?.copy_from_slice(data);
+        self.write_alone(at, &whole, fua)
     }
 
     fn run(&self, ask: Ask, data: *mut u8) -> Result<(), Errno> {
@@ -276,6 +338,10 @@ unsafe fn done<T: Finish>(cell: NonNull<IoCell>, errno: Option<Errno>) {
     // SAFETY: `submit` put the box's pointer there.
     let mut io = unsafe { Box::from_raw(context.cast::<Io<T>>()) };
     let gate = io.gate.take();
+    if let Some(gate) = gate.as_ref().filter(|_| io.passing) {
+        // Whoever waits for this request may come again when it is told its end, not later.
+        gate.turnstile.leave();
+    }
     T::finish(io, errno.map_or(Ok(()), Err));
     if let Some(gate) = gate {
         gate.leave();

@@ -4,10 +4,11 @@ mod setup;
 
 use dm::kern::disk::Op;
 use dm_host::kern::context;
-use dm_host::mapped::{Ask, Finish, Io};
+use dm_host::mapped::{Ask, Finish, Io, Mapped};
 use dm_protocol::{Errno, Sector, Sectors, SegmentSpec};
 use setup::Setup;
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
@@ -50,7 +51,7 @@ impl Finish for Return {
     }
 }
 
-fn round(mapped: &dm_host::mapped::Mapped, ios: &mut Vec<Back>, receiver: &Receiver<Back>) {
+fn round(mapped: &Arc<Mapped>, ios: &mut Vec<Back>, receiver: &Receiver<Back>) {
     for op in [Op::Write, Op::Read, Op::Flush, Op::WriteZeroes, Op::Discard] {
         let count = ios.len();
         for (number, io) in ios.drain(..).enumerate() {
@@ -79,7 +80,7 @@ fn requests_run_without_the_heap() {
     let below = setup.device("allocations-below", table);
     let table = vec![SegmentSpec::new(0, 2024, "linear", &format!("253:{below} 0"))];
     let minor = setup.device("allocations", table);
-    let mapped = dm_host::mapped::Mapped::open(&setup.driver, minor, true).expect("it opens");
+    let mapped = Arc::new(Mapped::open(&setup.driver, minor, true).expect("it opens"));
     let (sender, receiver) = sync_channel(256);
     let mut ios: Vec<_> = (0..200).map(|_| Io::new(Return(sender.clone()))).collect();
     for io in &mut ios {

@@ -10,6 +10,7 @@ use setup::Setup;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use tempfile::TempDir;
 
@@ -29,7 +30,7 @@ fn text(path: &Path) -> &str {
 }
 
 /// The whole of a disk as a mapped device.
-fn mapped(setup: &Setup, path: &str, engine: Engine) -> Mapped {
+fn mapped(setup: &Setup, path: &str, engine: Engine) -> Arc<Mapped> {
     let name = format!("files-{engine:?}-{}", path.replace('/', "_"));
     let sectors = disk::open(path, true).expect("it opens").describe().size.0;
     disk::register(&name, disk::open_with(path, true, engine).expect("it opens"));
@@ -38,7 +39,7 @@ fn mapped(setup: &Setup, path: &str, engine: Engine) -> Mapped {
     mapped
 }
 
-fn on_each_file(body: impl Fn(&Mapped, &Path)) {
+fn on_each_file(body: impl Fn(&Arc<Mapped>, &Path)) {
     for folder in folders() {
         for engine in ENGINES {
             let image = folder.path().join("image");
@@ -129,7 +130,7 @@ impl Finish for Tell {
 }
 
 /// More at once than any queue has places for.
-fn flood(mapped: &Mapped) {
+fn flood(mapped: &Arc<Mapped>) {
     for op in [Op::Write, Op::Read] {
         let (sender, receiver) = channel();
         for number in 0..SIZE / 8 {

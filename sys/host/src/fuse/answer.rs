@@ -1,6 +1,5 @@
 //! The end of a request: an answer to the kernel, from whichever thread.
 
-use super::ragged::Pass;
 use crate::errno::to_system;
 use crate::mapped::{Finish, Io};
 use dm_protocol::Errno;
@@ -15,8 +14,8 @@ pub enum Answer {
     None,
     /// Bytes of the buffer: from, to.
     Data(ReplyData, usize, usize),
-    /// A number of bytes written, and the write's place in the turnstile if it has one.
-    Written(ReplyWrite, u32, Option<Pass>),
+    /// A number of bytes written.
+    Written(ReplyWrite, u32),
     /// Success.
     Empty(ReplyEmpty),
 }
@@ -57,16 +56,10 @@ impl Answer {
                 Some(data) => reply.data(data),
                 None => reply.error(fuser::Errno::EIO),
             },
-            (Self::Written(reply, count, pass), result) => {
-                // The next write may pass when the program knows, not later.
-                drop(pass);
-                match result {
-                    Ok(()) => reply.written(count),
-                    Err(errno) => reply.error(system(errno)),
-                }
-            }
+            (Self::Written(reply, count), Ok(())) => reply.written(count),
             (Self::Empty(reply), Ok(())) => reply.ok(),
             (Self::Data(reply, ..), Err(errno)) => reply.error(system(errno)),
+            (Self::Written(reply, _), Err(errno)) => reply.error(system(errno)),
             (Self::Empty(reply), Err(errno)) => reply.error(system(errno)),
         }
     }

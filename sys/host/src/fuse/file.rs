@@ -1,7 +1,6 @@
 //! An open file: reads and writes of any bytes, as requests of whole sectors.
 
 use super::answer::{self, Answer};
-use super::ragged::{Turnstile, Write};
 use crate::mapped::{Ask, Mapped};
 use dm::kern::disk::Op;
 use dm_protocol::{SECTOR_SIZE, Sector, Sectors};
@@ -11,13 +10,12 @@ use std::sync::Arc;
 /// A mapped device that a program has open.
 pub struct OpenFile {
     mapped: Arc<Mapped>,
-    turnstile: Arc<Turnstile>,
 }
 
 impl OpenFile {
-    /// The device, open; `turnstile` is shared by all who have it open.
-    pub fn new(mapped: Mapped, turnstile: Arc<Turnstile>) -> Self {
-        Self { mapped: Arc::new(mapped), turnstile }
+    /// The device, open.
+    pub fn new(mapped: Mapped) -> Self {
+        Self { mapped: Arc::new(mapped) }
     }
 
     /// The size in bytes.
@@ -58,19 +56,11 @@ impl OpenFile {
         let count = data.len() as u32;
         let whole =
             offset.is_multiple_of(self.unit()) && u64::from(count).is_multiple_of(self.unit());
-        let pass = if whole { self.turnstile.pass() } else { None };
-        match pass {
-            Some(pass) => {
-                self.write_whole(offset, data, fua, Answer::Written(reply, count, Some(pass)));
-            }
-            None => self.turnstile.queue(Write {
-                mapped: Arc::clone(&self.mapped),
-                offset,
-                data: data.to_vec(),
-                fua,
-                answer: Answer::Written(reply, count, None),
-            }),
+        let answer = Answer::Written(reply, count);
+        if whole {
+            return self.write_whole(offset, data, fua, answer);
         }
+        self.mapped.write_bytes(offset, data.to_vec(), fua, |result| answer.send(result, &[]));
     }
 
     fn write_whole(&self, offset: u64, data: &[u8], fua: bool, answer: Answer) {
@@ -113,13 +103,9 @@ impl OpenFile {
         if count > ZEROES_MAX {
             return reply.error(fuser::Errno::EOPNOTSUPP);
         }
-        self.turnstile.queue(Write {
-            mapped: Arc::clone(&self.mapped),
-            offset,
-            data: vec![0; count],
-            fua: false,
-            answer: Answer::Empty(reply),
-        });
+        let answer = Answer::Empty(reply);
+        let zeroes = vec![0; count];
+        self.mapped.write_bytes(offset, zeroes, false, |result| answer.send(result, &[]));
     }
 
     fn act(&self, ask: Ask, reply: ReplyEmpty) {

@@ -3,7 +3,6 @@
 use super::answer::system;
 use super::file::OpenFile;
 use super::file_name;
-use super::ragged::Turnstile;
 use crate::front::{Registry, Shown};
 use crate::mapped::Mapped;
 use dm::driver::Driver;
@@ -18,7 +17,7 @@ use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
 /// The kernel asks each time: sizes and names change without its doing.
@@ -45,7 +44,6 @@ pub struct Tree {
     started: SystemTime,
     handles: AtomicU64,
     open: RwLock<HashMap<u64, Arc<OpenFile>>>,
-    turnstiles: Mutex<HashMap<u32, Weak<Turnstile>>>,
     access: Mutex<HashMap<u32, Access>>,
 }
 
@@ -58,7 +56,6 @@ impl Tree {
             started: SystemTime::now(),
             handles: AtomicU64::new(1),
             open: RwLock::default(),
-            turnstiles: Mutex::default(),
             access: Mutex::default(),
         }
     }
@@ -127,24 +124,11 @@ impl Tree {
     fn open_file(&self, ino: INodeNo, write: bool) -> Result<u64, Errno> {
         let minor = minor_of(ino).ok_or(Errno::EISDIR)?;
         let mapped = Mapped::open(&self.driver, minor, write).map_err(system)?;
-        let turnstile = self.turnstile(minor);
         let handle = self.handles.fetch_add(1, Ordering::Relaxed);
-        let file = Arc::new(OpenFile::new(mapped, turnstile));
+        let file = Arc::new(OpenFile::new(mapped));
         let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
         open.insert(handle, file);
         Ok(handle)
-    }
-
-    /// The turnstile of a device, the same for all who have it open.
-    fn turnstile(&self, minor: u32) -> Arc<Turnstile> {
-        let mut turnstiles = held(&self.turnstiles);
-        turnstiles.retain(|_, turnstile| turnstile.strong_count() > 0);
-        let there = turnstiles.get(&minor).and_then(Weak::upgrade);
-        there.unwrap_or_else(|| {
-            let new = Arc::<Turnstile>::default();
-            turnstiles.insert(minor, Arc::downgrade(&new));
-            new
-        })
     }
 }
 

@@ -20,7 +20,7 @@ const PREFERRED: u32 = 4096;
 /// An export that a client has chosen.
 pub struct Export {
     /// The device, open as long as the client is there.
-    pub mapped: Mapped,
+    pub mapped: Arc<Mapped>,
     /// What it can do.
     pub abilities: Abilities,
     /// Unit of offsets and lengths, in bytes.
@@ -171,7 +171,7 @@ impl<'a> Handshake<'a> {
         let readonly = mapped.opened().readonly();
         let abilities = Abilities { readonly, trim: mapped.opened().discards() };
         let block = mapped.opened().sector_size();
-        Ok((Export { mapped, abilities, block }, shown))
+        Ok((Export { mapped: Arc::new(mapped), abilities, block }, shown))
     }
 
     fn refuse(&self, head: OptionHead, answer: u32, why: &str) -> io::Result<Next> {

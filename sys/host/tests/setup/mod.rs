@@ -44,9 +44,9 @@ impl Setup {
     }
 
     /// An open device that maps the whole of one disk.
-    pub fn linear(&self, name: &str, disk: &str, sectors: u64) -> Mapped {
+    pub fn linear(&self, name: &str, disk: &str, sectors: u64) -> Arc<Mapped> {
         let table = vec![SegmentSpec::new(0, sectors, "linear", &format!("{disk} 0"))];
         let minor = self.device(name, table);
-        Mapped::open(&self.driver, minor, true).expect("it opens")
+        Arc::new(Mapped::open(&self.driver, minor, true).expect("it opens"))
     }
 }

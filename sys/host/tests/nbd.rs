@@ -328,7 +328,11 @@ fn a_connection_holds_the_device_and_is_held_against_its_size_of_the_moment() {
     world.reload("k", table(&format!("mem:nbd-k:{SECTORS}"), SECTORS / 2));
     assert_eq!(client.put(BYTES / 2, &[1; 512]), Err(ENOSPC));
     client.put(BYTES / 2 - 512, &[1; 512]).unwrap();
+    assert_eq!(client.ask(READ, BYTES / 2, 512), Err(EINVAL));
     assert_eq!(world.go("k").size, BYTES / 2);
+    world.reload("k", table(&format!("mem:nbd-k2:{}", SECTORS * 2), SECTORS * 2));
+    client.put(BYTES, &[2; 512]).unwrap();
+    assert_eq!(client.ask(READ, BYTES, 512).unwrap(), [2; 512]);
     client.send((DISCONNECT, 0), 0, (0, 0), &[]);
     assert!(client.is_closed());
     let until = Instant::now() + Duration::from_secs(20);

@@ -4,6 +4,7 @@
 //! A process has one registry. A test that runs several drivers gives each its own with
 //! [`Registry::enter`], and with it their commands and front ends.
 
+use crate::kern::hold;
 use dm::kern::node::NodeState;
 use dm_protocol::{Errno, Failure, Sectors};
 use std::cell::RefCell;
@@ -11,8 +12,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 /// The block major number of mapped devices: at first Linux's usual one.
 static MAJOR: AtomicU32 = AtomicU32::new(253);
@@ -43,8 +43,6 @@ pub struct Shown {
     pub readonly: bool,
     /// Discards reach a disk.
     pub discard: bool,
-    /// The registry's generation when it became so.
-    pub generation: u64,
 }
 
 /// Who wants to be told. Called in the thread that gives the command, one change after the other.
@@ -72,16 +70,9 @@ pub trait Watch: Send + Sync {
 /// The devices to show.
 #[derive(Default)]
 pub struct Registry {
-    /// Held while watchers are told, so that they see changes in order. Taken before `state`.
+    /// Held while watchers are told, so that they see changes in order. Taken before `devices`.
     order: Mutex<Vec<Arc<dyn Watch>>>,
-    state: Mutex<State>,
-    changed: Condvar,
-}
-
-#[derive(Default)]
-struct State {
-    generation: u64,
-    devices: BTreeMap<u32, Arc<Shown>>,
+    devices: Mutex<BTreeMap<u32, Arc<Shown>>>,
 }
 
 thread_local! {
@@ -122,36 +113,22 @@ impl Registry {
         Entered { before, stay: PhantomData }
     }
 
-    /// Moves with every change.
-    #[must_use]
-    pub fn generation(&self) -> u64 {
-        self.state().generation
-    }
-
-    /// Waits until the generation is no longer `seen`, at most so long; returns what it is then.
-    #[must_use]
-    pub fn wait(&self, seen: u64, timeout: Duration) -> u64 {
-        let same = |state: &mut State| state.generation == seen;
-        let waited = self.changed.wait_timeout_while(self.state(), timeout, same);
-        waited.unwrap_or_else(PoisonError::into_inner).0.generation
-    }
-
     /// All devices, by minor.
     #[must_use]
     pub fn list(&self) -> Vec<Arc<Shown>> {
-        self.state().devices.values().cloned().collect()
+        self.devices().values().cloned().collect()
     }
 
     /// The device of this name.
     #[must_use]
     pub fn by_name(&self, name: &str) -> Option<Arc<Shown>> {
-        self.state().devices.values().find(|shown| shown.name == name).cloned()
+        self.devices().values().find(|shown| shown.name == name).cloned()
     }
 
     /// The device of this minor number.
     #[must_use]
     pub fn by_minor(&self, minor: u32) -> Option<Arc<Shown>> {
-        self.state().devices.get(&minor).cloned()
+        self.devices().get(&minor).cloned()
     }
 
     /// Tells `watch` of every change from now on, and first of the devices that are there.
@@ -205,8 +182,6 @@ impl Registry {
     }
 
     fn update(&self, minor: u32, node: &NodeState<'_>) -> (Arc<Shown>, Option<Arc<Shown>>) {
-        let mut state = self.state();
-        state.generation += 1;
         let shown = Arc::new(Shown {
             minor,
             name: node.name.to_owned(),
@@ -214,26 +189,21 @@ impl Registry {
             sector_size: node.sector_size,
             readonly: node.readonly,
             discard: node.discard,
-            generation: state.generation,
         });
-        let old = state.devices.insert(minor, Arc::clone(&shown));
-        self.changed.notify_all();
+        let old = self.devices().insert(minor, Arc::clone(&shown));
         (shown, old)
     }
 
     fn forget(&self, minor: u32) -> Option<Arc<Shown>> {
-        let mut state = self.state();
-        state.generation += 1;
-        self.changed.notify_all();
-        state.devices.remove(&minor)
+        self.devices().remove(&minor)
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn devices(&self) -> MutexGuard<'_, BTreeMap<u32, Arc<Shown>>> {
+        hold(&self.devices)
     }
 
     fn watchers(&self) -> MutexGuard<'_, Vec<Arc<dyn Watch>>> {
-        self.order.lock().unwrap_or_else(PoisonError::into_inner)
+        hold(&self.order)
     }
 }
 
@@ -316,14 +286,5 @@ mod tests {
         assert!(Arc::ptr_eq(&Registry::current(), &ours));
         drop(entered);
         assert!(!Arc::ptr_eq(&Registry::current(), &ours));
-    }
-
-    #[test]
-    fn waiting_ends_with_a_change_or_the_time() {
-        let registry = Registry::new();
-        let seen = registry.generation();
-        assert_eq!(registry.wait(seen, Duration::from_millis(1)), seen);
-        registry.attach(1, &node("a", 0)).unwrap();
-        assert_ne!(registry.wait(seen, Duration::from_secs(60)), seen);
     }
 }

@@ -1,7 +1,9 @@
 //! The format that holds several devices in one line.
 //!
-//! `name,uuid,minor,flags,table[,table...][;name,...]`: flags are `ro`, `rw` or empty; a backslash
-//! takes `,`, `;` and itself literally. It is what Linux takes as `dm-mod.create=`.
+//! `name,uuid,minor,flags,table[,table...][;name,...]`: flags are `ro`, `rw` or empty.
+//! [`dm_protocol::line`] says how it is split.
+
+use dm_protocol::line::{Field, escape, split};
 
 /// A device of such a list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,31 +17,33 @@ pub struct Entry {
     /// True for `ro`.
     pub readonly: bool,
     /// The lines of its table.
-    pub table: Vec<String>,
+    pub table: Vec<Field>,
 }
 
 /// Writes a list.
 #[must_use]
-pub fn write(entries: &[Entry]) -> String {
+pub fn write(entries: &[Entry]) -> Field {
     let entry = |entry: &Entry| {
         let minor = entry.minor.map(|minor| minor.to_string()).unwrap_or_default();
         let flags = if entry.readonly { "ro" } else { "rw" };
-        let mut fields = vec![escape(&entry.name), escape(&entry.uuid), minor, flags.into()];
+        let mut fields = vec![escape(&entry.name), escape(&entry.uuid)];
+        fields.extend([minor.into(), flags.to_owned().into()]);
         fields.extend(entry.table.iter().map(|line| escape(line)));
-        fields.join(",")
+        join(&fields, ",")
     };
-    entries.iter().map(entry).collect::<Vec<_>>().join(";")
+    join(&entries.iter().map(entry).collect::<Vec<_>>(), ";")
 }
 
-fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for character in text.chars() {
-        if matches!(character, ',' | ';' | '\\') {
-            escaped.push('\\');
-        }
-        escaped.push(character);
+/// One text of several, which leaves nothing behind where it grew.
+#[must_use]
+pub fn join(parts: &[Field], between: &str) -> Field {
+    let length = parts.iter().map(|part| part.len() + between.len()).sum();
+    let mut text = Field::new(String::with_capacity(length));
+    for (nr, part) in parts.iter().enumerate() {
+        text.push_str(if nr == 0 { "" } else { between });
+        text.push_str(part);
     }
-    escaped
+    text
 }
 
 /// Reads a list. White space around it, and an empty last entry, are no matter.
@@ -57,33 +61,7 @@ pub fn parse(list: &str) -> Result<Vec<Entry>, String> {
     Ok(entries)
 }
 
-/// Entries, each as its fields.
-fn split(list: &str) -> Vec<Vec<String>> {
-    let mut entries = vec![vec![String::new()]];
-    let mut characters = list.chars();
-    while let Some(character) = characters.next() {
-        let character = match character {
-            ';' => {
-                entries.push(vec![String::new()]);
-                continue;
-            }
-            ',' => {
-                if let Some(fields) = entries.last_mut() {
-                    fields.push(String::new());
-                }
-                continue;
-            }
-            '\\' => characters.next().unwrap_or('\\'),
-            other => other,
-        };
-        if let Some(field) = entries.last_mut().and_then(|fields| fields.last_mut()) {
-            field.push(character);
-        }
-    }
-    entries
-}
-
-fn entry(fields: &[String]) -> Result<Entry, String> {
+fn entry(fields: &[Field]) -> Result<Entry, String> {
     let [name, uuid, minor, flags, table @ ..] = fields else { return Err(too_few(fields)) };
     if table.is_empty() {
         return Err(too_few(fields));
@@ -101,12 +79,12 @@ fn entry(fields: &[String]) -> Result<Entry, String> {
             ));
         }
     };
-    let (name, uuid) = (name.trim_start().into(), uuid.clone());
+    let (name, uuid) = (name.trim_start().into(), uuid.to_string());
     Ok(Entry { name, uuid, minor, readonly, table: table.to_vec() })
 }
 
-fn too_few(fields: &[String]) -> String {
-    let field = |nr: usize| fields.get(nr).map_or("(null)", String::as_str);
+fn too_few(fields: &[Field]) -> String {
+    let field = |nr: usize| fields.get(nr).map_or("(null)", |field| field.as_str());
     format!(
         "Five comma-separated fields are required for each device\n\
          Parsed {} fields: name: {} uuid: {} minor: {} flags: {} table: {}",

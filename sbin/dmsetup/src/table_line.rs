@@ -36,30 +36,16 @@ pub fn parse(text: &str, source: Source) -> Result<Vec<SegmentSpec>, String> {
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
-        let segment = parse_line(line).ok_or_else(|| {
+        let mut segment = SegmentSpec::from_line(line).ok_or_else(|| {
             format!("Invalid format on line {} of table {}.", nr + 1, source.name())
         })?;
+        // A comment begins in the parameters only.
+        let params = segment.params.split('#').next().unwrap_or_default();
+        let length = params.trim_end().len();
+        segment.params.truncate(length);
         table.push(segment);
     }
     Ok(table)
-}
-
-fn parse_line(line: &str) -> Option<SegmentSpec> {
-    let (start, rest) = split_word(line)?;
-    let (length, rest) = split_word(rest)?;
-    let (target, params) = split_word(rest)?;
-    let params = params.split_once('#').map_or(params, |(params, _)| params).trim();
-    Some(SegmentSpec::new(number(start)?, number(length)?, target, params))
-}
-
-fn split_word(text: &str) -> Option<(&str, &str)> {
-    let text = text.trim_start();
-    let (word, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
-    Some((word, rest)).filter(|(word, _)| !word.is_empty())
-}
-
-fn number(word: &str) -> Option<u64> {
-    word.parse().ok().filter(|_| word.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 /// Writes a table, one line for each segment.

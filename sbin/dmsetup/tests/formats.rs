@@ -17,7 +17,7 @@ fn segment() -> impl Strategy<Value = SegmentSpec> {
 
 fn entry() -> impl Strategy<Value = Entry> {
     let text = "[ -~\u{e4}]{0,10}";
-    let table = prop::collection::vec(text, 1..4);
+    let table = prop::collection::vec(text.prop_map(Into::into), 1..4);
     ("[!-~][ -~]{0,10}", text, any::<Option<u32>>(), any::<bool>(), table).prop_map(
         |(name, uuid, minor, readonly, table)| Entry { name, uuid, minor, readonly, table },
     )
@@ -100,7 +100,9 @@ fn a_concise_list_is_read_as_the_kernel_reads_it() {
     let expected = [
         Entry {
             name: "dev1".into(),
-            table: vec!["0 100 linear 253:1 0".into(), "100 100 error".into()],
+            table: ["0 100 linear 253:1 0", "100 100 error"]
+                .map(|line| line.to_owned().into())
+                .into(),
             ..Entry::default()
         },
         Entry {
@@ -108,7 +110,7 @@ fn a_concise_list_is_read_as_the_kernel_reads_it() {
             uuid: "U,1".into(),
             minor: Some(7),
             readonly: true,
-            table: vec!["0 1 error".into()],
+            table: vec!["0 1 error".to_owned().into()],
         },
     ];
     assert_eq!(concise::parse(list).as_deref(), Ok(expected.as_slice()));

@@ -5,6 +5,7 @@
 
 use dm::command::Caller;
 use dm::driver::Driver;
+use dm_protocol::line::{Field, split};
 use dm_protocol::{
     Action, DeviceName, Errno, Failure, Flags, Request, SegmentSpec, TARGET_NAME_MAX, Uuid,
 };
@@ -68,28 +69,11 @@ pub fn parse(text: &str) -> Result<Vec<DeviceLine>, Error> {
     Ok(devices)
 }
 
-/// Splits into devices and these into fields, and takes the backslashes away.
-fn split(text: &str) -> Vec<Vec<String>> {
-    let mut devices = vec![vec![String::new()]];
-    let mut chars = text.chars();
-    while let Some(char) = chars.next() {
-        let Some(fields) = devices.last_mut() else { break };
-        match (char, fields.last_mut()) {
-            (';', _) => devices.push(vec![String::new()]),
-            (',', _) => fields.push(String::new()),
-            ('\\', Some(field)) => field.push(chars.next().unwrap_or('\\')),
-            (_, Some(field)) => field.push(char),
-            (_, None) => {}
-        }
-    }
-    devices
-}
-
-fn device(line: usize, fields: &[String]) -> Result<DeviceLine, Failure> {
+fn device(line: usize, fields: &[Field]) -> Result<DeviceLine, Failure> {
     let [name, uuid, minor, flags, table @ ..] = fields else {
         return Err(wrong("expected name,uuid,minor,flags,table[,table]..."));
     };
-    let word = |field: &String| Some(field.trim().to_owned()).filter(|word| !word.is_empty());
+    let word = |field: &Field| Some(field.trim().to_owned()).filter(|word| !word.is_empty());
     let minor = word(minor).map(|minor| {
         minor.parse().map_err(|_| wrong(format!("minor \"{minor}\" is not a number")))
     });
@@ -113,21 +97,11 @@ fn device(line: usize, fields: &[String]) -> Result<DeviceLine, Failure> {
 
 fn segment(text: &str) -> Result<SegmentSpec, Failure> {
     let wanted = || wrong(format!("\"{}\": expected start length target [args]", text.trim()));
-    let (start, rest) = next_word(text).ok_or_else(wanted)?;
-    let (length, rest) = next_word(rest).ok_or_else(wanted)?;
-    let (target, params) = next_word(rest).ok_or_else(wanted)?;
-    let number = |word: &str| word.parse().map_err(|_| wanted());
-    if target.len() > TARGET_NAME_MAX {
-        return Err(wrong(format!("unknown target \"{target}\"")));
+    let segment = SegmentSpec::from_line(text).ok_or_else(wanted)?;
+    if segment.target.len() > TARGET_NAME_MAX {
+        return Err(wrong(format!("unknown target \"{}\"", segment.target)));
     }
-    Ok(SegmentSpec::new(number(start)?, number(length)?, target, params.trim()))
-}
-
-fn next_word(text: &str) -> Option<(&str, &str)> {
-    let text = text.trim_start();
-    let end = text.find(char::is_whitespace).unwrap_or(text.len());
-    let (word, rest) = text.split_at(end);
-    (!word.is_empty()).then_some((word, rest))
+    Ok(segment)
 }
 
 fn wrong(message: impl Into<String>) -> Failure {

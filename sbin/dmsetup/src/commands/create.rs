@@ -97,8 +97,8 @@ fn create_concise(session: &mut Session<'_>, call: &Call<'_>) -> Result<(), Fail
     for entry in concise::parse(&list).map_err(Fail::Because)? {
         let uuid = Some(entry.uuid.as_str());
         let device = new_device(session, &entry.name, uuid, entry.minor, entry.readonly)?;
-        let table = crate::table_line::parse(&entry.table.join("\n"), Source::Argument)
-            .map_err(Fail::Because)?;
+        let table = concise::join(&entry.table, "\n");
+        let table = crate::table_line::parse(&table, Source::Argument).map_err(Fail::Because)?;
         create_one(session, &device, Some(&table))?;
     }
     Ok(())

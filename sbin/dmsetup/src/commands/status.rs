@@ -7,8 +7,9 @@ use crate::options::Opt;
 use crate::report::Report;
 use crate::session::{Session, Subject};
 use libdm::{Info, Query, SegmentStatus};
+use std::fmt::Write as _;
 use std::process;
-use zeroize::Zeroize;
+use zeroize::{Zeroize, Zeroizing};
 
 pub fn status(session: &mut Session<'_>, call: &Call<'_>, _: &mut Report) -> Result<(), Fail> {
     let result = for_named_or_all(session, call, |session, subject, call| {
@@ -56,9 +57,13 @@ fn is_wanted(session: &Session<'_>, segment: &SegmentStatus) -> bool {
     session.options.text(Opt::Target).is_none_or(|target| segment.target == target)
 }
 
-fn line(segment: &SegmentStatus) -> String {
+fn line(segment: &SegmentStatus) -> Zeroizing<String> {
     let SegmentStatus { start, length, target, params } = segment;
-    format!("{start} {length} {target} {params}")
+    // Two numbers have at most twenty digits each.
+    let mut line = String::with_capacity(43 + target.len() + params.len());
+    // Writing to memory does not fail.
+    let _ = write!(line, "{start} {length} {target} {params}");
+    line.into()
 }
 
 fn show(
@@ -83,7 +88,7 @@ fn show(
     let name = call.word(0).map_or_else(|| session.shown(&info.name), String::from);
     let prefix = if call.multiple && !verbose { format!("{name}: ") } else { String::new() };
     for segment in &segments {
-        writeln!(session.out, "{prefix}{}", line(segment))?;
+        writeln!(session.out, "{prefix}{}", line(segment).as_str())?;
     }
     // A device without table has one empty line.
     if empty {

@@ -239,7 +239,7 @@ impl Report {
     /// Prints what was added.
     pub fn print(&mut self, session: &mut Session<'_>) -> Result<(), Fail> {
         if !self.concise.is_empty() {
-            writeln!(session.out, "{}", concise::write(&self.concise))?;
+            writeln!(session.out, "{}", concise::write(&self.concise).as_str())?;
         }
         if !self.active || self.rows.is_empty() || session.has(Opt::Unbuffered) {
             return Ok(());

@@ -19,6 +19,7 @@ mod devno;
 mod dict;
 mod errno;
 mod flags;
+pub mod line;
 mod names;
 mod reply;
 mod request;

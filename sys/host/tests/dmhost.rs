@@ -284,3 +284,18 @@ fn a_suspended_device_with_io_waiting_does_not_hold_up_a_stop() {
     // In use or not, it is unmounted.
     assert!(fs::read_dir(dir.path().join("dm")).unwrap().next().is_none());
 }
+
+#[test]
+fn a_process_that_holds_keys_leaves_no_core_file() {
+    let dir = TempDir::new().unwrap();
+    let host = Host::start(dir.path(), &[]);
+    let limits = format!("/proc/{}/limits", host.process.id());
+    let Ok(limits) = fs::read_to_string(limits) else {
+        dm_skip::skip("this system does not show the limits of a process");
+        return host.stop();
+    };
+    let line = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+    let numbers: Vec<&str> = line.split_whitespace().skip(4).take(2).collect();
+    assert_eq!(numbers, ["1", "1"]);
+    host.stop();
+}

@@ -27,6 +27,7 @@ pub fn run(options: &Options) -> Result<(), String> {
     }
     let dev_dir = paths::dev_dir();
     allow_many_files();
+    leave_no_core();
     let place = Place::claim(&dev_dir)?;
     let stop = stop_signals()?;
     let devices = devices(options)?;
@@ -83,6 +84,15 @@ fn serve(
         daemon::detach()?;
     }
     Ok(serving)
+}
+
+/// Memory holds keys. A limit of one byte, unlike none, also stops Linux from piping the memory
+/// of a process that crashed to a program.
+fn leave_no_core() {
+    let one = Rlimit { current: Some(1), maximum: Some(1) };
+    if let Err(error) = setrlimit(Resource::Core, one) {
+        log::warn!("core files may hold keys: {error}");
+    }
 }
 
 /// Disks, clients and their connections need more files than processes may open by default.

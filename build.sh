@@ -110,8 +110,24 @@ cmd_test() { ## all tests that need no virtual machine; arguments select tests b
 	else
 		tests unit cargo test --workspace --lib --bins --tests --no-fail-fast --quiet "$@"
 	fi
-	[ $# -gt 0 ] || tests doc cargo test --workspace --doc --no-fail-fast --quiet
+	if [ $# -eq 0 ]; then
+		tests doc cargo test --workspace --doc --no-fail-fast --quiet
+		tests soft test_soft_ciphers
+	fi
 	counts_end
+}
+
+# The ciphers as a kernel has them.
+test_soft_ciphers() {
+	CARGO_TARGET_DIR=$top/target/soft RUSTFLAGS=$(soft_ciphers) \
+		cargo test --package dm-cipher --tests --no-fail-fast --quiet
+}
+
+# Without vector registers, which a kernel does not use: how the crates of others name that.
+soft_ciphers() {
+	for crate in aes chacha20 poly1305 sha1 sha2; do
+		printf ' --cfg %s_backend="soft"' $crate
+	done
 }
 
 # check NAME PROGRAM COMMAND...: one check; skipped aloud when PROGRAM is missing.

@@ -130,7 +130,7 @@ netbsd_compile() {
 	netbsd_sources
 	# shellcheck disable=SC2086,SC2116 # on one line
 	(cd "$netbsd" && DM_BINDINGS=$netbsd_work/bindings.rs CARGO_TARGET_DIR=$netbsd_work \
-		RUSTC=$rustc RUSTC_BOOTSTRAP=1 RUSTFLAGS=$(echo $netbsd_flags $version_flag) \
+		RUSTC=$rustc RUSTC_BOOTSTRAP=1 RUSTFLAGS=$(echo $netbsd_flags $(soft_ciphers) $version_flag) \
 		"$cargo" build --quiet --release --locked --features "$1" --target "$netbsd_target" \
 		-Zbuild-std=core,alloc,compiler_builtins)
 }

@@ -11,13 +11,14 @@ pub struct Params<'a> {
     nr: usize,
     what: &'static str,
     word: &'a str,
+    secret: bool,
 }
 
 impl<'a> Params<'a> {
     /// The words of `text`.
     #[must_use]
     pub fn new(text: &'a str) -> Self {
-        Self { words: text.split_whitespace(), nr: 0, what: "", word: "" }
+        Self { words: text.split_whitespace(), nr: 0, what: "", word: "", secret: false }
     }
 
     /// The next word, whatever it is.
@@ -28,11 +29,22 @@ impl<'a> Params<'a> {
         self.nr = self.nr.saturating_add(1);
         self.what = what;
         self.word = "";
+        self.secret = false;
         let Some(word) = self.words.next() else {
             let message = format!("argument {} ({what}) is missing", self.nr);
             return Err(Failure::new(Errno::EINVAL, message));
         };
         self.word = word;
+        Ok(word)
+    }
+
+    /// The next word, which no refusal repeats.
+    ///
+    /// # Errors
+    /// As [`Params::word`].
+    pub fn secret(&mut self, what: &'static str) -> Result<&'a str, Failure> {
+        let word = self.word(what)?;
+        self.secret = true;
         Ok(word)
     }
 
@@ -102,6 +114,9 @@ impl<'a> Params<'a> {
             return why.clone();
         }
         let (nr, what) = (self.nr, self.what);
+        if self.secret {
+            return Failure::new(why.errno, format!("argument {nr} ({what}): {}", why.message));
+        }
         // Long words are cut: the sentence goes to a log line.
         let word = self.word.escape_debug().take(128).collect::<alloc::string::String>();
         Failure::new(why.errno, format!("argument {nr} ({what}) \"{word}\": {}", why.message))

@@ -98,13 +98,14 @@ impl Table {
 
     fn assemble(segments: Vec<Segment>, size: Sectors, readonly: bool) -> Result<Self, Failure> {
         let lowers = distinct(&segments);
-        let sector_size = lowers.iter().map(Lower::sector_size).max().unwrap_or(512);
+        let wanted = segments.iter().map(|segment| segment.target.sector_size());
+        let sector_size = lowers.iter().map(Lower::sector_size).chain(wanted).max().unwrap_or(512);
         let unit = u64::from(sector_size) / SECTOR_SIZE;
         for (nr, segment) in segments.iter().enumerate() {
             if !segment.start.is_multiple_of(unit) || !segment.end.is_multiple_of(unit) {
                 let message = format!(
                     "segment {nr} (sector {}, {}): does not start and end on whole sectors of \
-                     {sector_size} bytes, which a device of the table has",
+                     {sector_size} bytes, which a device or a target of the table has",
                     segment.start, segment.kind.name
                 );
                 return Err(Failure::new(Errno::EINVAL, message));
@@ -169,7 +170,7 @@ impl Table {
         self.size
     }
 
-    /// Bytes in one sector: the largest of all devices below, 512 without any.
+    /// Bytes in one sector: the most that a device below has or a target wants.
     #[must_use]
     pub const fn sector_size(&self) -> u32 {
         self.sector_size

@@ -123,6 +123,12 @@ pub trait Target: Send + Sync {
         1
     }
 
+    /// The least length, in bytes, that requests are a multiple of, when the devices below
+    /// would take less: a power of two.
+    fn sector_size(&self) -> u32 {
+        512
+    }
+
     /// True if a flush must pass through `keep`, not just go to all devices below.
     fn keeps_flushes(&self) -> bool {
         false

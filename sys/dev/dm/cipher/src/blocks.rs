@@ -16,8 +16,8 @@ pub type Block = Array<u8, U16>;
 pub(crate) type BlockRun<'i, 'o> = InOutBuf<'i, 'o, Block>;
 
 /// How many blocks a mode prepares before the cipher sees them: as many as the widest processor
-/// takes at once.
-pub(crate) const CHUNK: usize = 64;
+/// takes at once. Software takes four, and then the stack may be a kernel's.
+pub(crate) const CHUNK: usize = if cfg!(aes_backend = "soft") { 16 } else { 64 };
 pub(crate) type Chunk = [Block; CHUNK];
 
 /// A few more single blocks than this take longer than a whole batch that is partly for nothing.

@@ -39,7 +39,8 @@ fn mix(to: &mut Block, from: &Block) {
 impl BlockCipherEncClosure for Encrypt<'_, '_, '_> {
     #[inline(always)]
     fn call<B: BlockCipherEncBackend<BlockSize = U16>>(mut self, backend: &B) {
-        let units = self.ivs.len().min(CHUNK);
+        let units = self.ivs.len();
+        debug_assert!(units <= CHUNK);
         let unit = self.run.len() / units.max(1);
         let mut chains: Chunk = [Block::default(); CHUNK];
         chains.iter_mut().zip(self.ivs).for_each(|(chain, iv)| *chain = *iv);

@@ -58,10 +58,22 @@ impl Key {
     /// # Errors
     /// Those of `out`.
     pub fn write(&self, out: &mut dyn fmt::Write) -> fmt::Result {
+        self.write_each(out, |byte| *byte)
+    }
+
+    /// Writes zeroes in its place.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub fn write_hidden(&self, out: &mut dyn fmt::Write) -> fmt::Result {
+        self.write_each(out, |_| 0)
+    }
+
+    fn write_each(&self, out: &mut dyn fmt::Write, show: impl Fn(&u8) -> u8) -> fmt::Result {
         if self.bytes.is_empty() {
             return out.write_char('-');
         }
-        self.bytes.iter().try_for_each(|byte| write!(out, "{byte:02x}"))
+        self.bytes.iter().map(show).try_for_each(|byte| write!(out, "{byte:02x}"))
     }
 }
 

@@ -1,10 +1,10 @@
 //! Runs of sectors: which key, which vector, then the mode.
 
-use crate::blocks::{Block, BlockRun, Blocks};
+use crate::blocks::{Block, BlockRun, Blocks, CHUNK};
 use crate::iv::Iv;
 use crate::key::Key;
 use crate::mode::{self, Mode};
-use crate::spec::Spec;
+use crate::spec::{Chain, Cipher, Spec};
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -47,6 +47,7 @@ pub struct SectorCipher {
     keys: Vec<Keyed>,
     iv: Iv,
     format: Format,
+    fast: bool,
 }
 
 struct Keyed {
@@ -55,8 +56,8 @@ struct Keyed {
     salt: Option<Box<dyn Blocks>>,
 }
 
-/// So many vectors are made at once.
-const BATCH: usize = 32;
+/// So many vectors are made at once: no more sectors than can be encrypted side by side.
+const BATCH: usize = if CHUNK < 32 { CHUNK } else { 32 };
 
 #[derive(Clone, Copy)]
 enum Direction {
@@ -84,13 +85,21 @@ impl SectorCipher {
             };
             keys.push(Keyed { mode: mode::keyed(spec, own, seed)?, salt });
         }
-        Ok(Self { keys, iv: spec.iv, format })
+        let simple = !matches!(spec.chain, Chain::Adiantum { .. }) && !matches!(spec.iv, Iv::Lmk);
+        let fast = simple && spec.cipher == Cipher::Aes && aes::hardware_accelerated();
+        Ok(Self { keys, iv: spec.iv, format, fast })
     }
 
     /// The format of its sectors.
     #[must_use]
     pub const fn format(&self) -> Format {
         self.format
+    }
+
+    /// True if the processor itself does the work: then a page takes a microsecond, else many.
+    #[must_use]
+    pub const fn is_fast(&self) -> bool {
+        self.fast
     }
 
     /// Encrypts whole sectors of `from` into `to`, which has the same length. The first is

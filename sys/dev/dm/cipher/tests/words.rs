@@ -101,6 +101,9 @@ fn a_key_is_read_in_either_case_and_written_in_one() {
     };
     assert_eq!(written(&key), "00ffab12");
     assert_eq!(written(&key.wiped()), "00000000");
+    let mut hidden = String::new();
+    key.write_hidden(&mut hidden).expect("a string");
+    assert_eq!(hidden, "00000000");
     assert_eq!(written(&Key::parse("-").expect("none")), "-");
     assert_eq!(format!("{key:?}"), "Key(4 bytes)");
     for (word, why) in [

@@ -1,5 +1,6 @@
 //! The target types. Adding one: its file, its line here, its section in dm.4, its test.
 
+mod crypt;
 mod dust;
 mod error;
 mod linear;
@@ -14,6 +15,7 @@ use crate::target::TargetType;
 
 /// Every target type.
 pub static TARGETS: &[&TargetType] = &[
+    &crypt::CRYPT,
     &linear::LINEAR,
     &striped::STRIPED,
     &zero::ZERO,

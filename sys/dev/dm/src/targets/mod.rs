@@ -3,6 +3,7 @@
 mod crypt;
 mod dust;
 mod error;
+mod flakey;
 mod linear;
 mod multipath;
 mod snapshot;
@@ -22,6 +23,7 @@ pub static TARGETS: &[&TargetType] = &[
     &error::ERROR,
     &unstriped::UNSTRIPED,
     &switch::SWITCH,
+    &flakey::FLAKEY,
     &dust::DUST,
     &multipath::MULTIPATH,
     &snapshot::SNAPSHOT,

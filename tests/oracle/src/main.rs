@@ -6,7 +6,7 @@
 use dm_oracle::agree::differences;
 use dm_oracle::cases::{self, Cases};
 use dm_oracle::guest::{Guest, Outcome};
-use dm_oracle::ours::{Images, fresh, has_targets, run};
+use dm_oracle::ours::{Images, fresh, has_targets, not_refused, run};
 use dm_play::case::{Case, Script, Step, foreign};
 use dm_play::exchange::{self, Part};
 use dm_play::images;
@@ -82,7 +82,7 @@ fn choose(files: &[Cases], names: &[String]) -> Vec<Chosen> {
 }
 
 fn ours(case: &Case, new: &Images) -> Played {
-    if !has_targets(case) || foreign(&case.before) {
+    if !has_targets(case) || case.refused_here || foreign(&case.before) {
         return Played { left: new.clone(), ..Played::default() };
     }
     let (before, left) = run(case, &case.before, new);
@@ -164,6 +164,11 @@ fn compare(case: &Case, nr: usize, played: &Played, outcome: &Outcome) -> String
     same("Linux on its own disks", after, Expected::Recorded, &linux_after);
     if let Some(before) = &played.before {
         same("ours", &case.before, Expected::As(&linux_before), before);
+    }
+    if case.refused_here {
+        let taken = not_refused(case).into_iter();
+        all.extend(taken.map(|line| format!("ours: is not refused: {line}\n")));
+        return all;
     }
     if !foreign(&case.before) {
         same("Linux on our disks", after, Expected::Recorded, &linux(Part::Crossed));

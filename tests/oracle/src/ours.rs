@@ -6,7 +6,7 @@ use dm::kern::disk::Op;
 use dm::targets::TARGETS;
 use dm_host::front::{Entered, Registry};
 use dm_host::mapped::{Ask, Mapped};
-use dm_play::case::{Case, Step};
+use dm_play::case::{Case, Step, table};
 use dm_play::pattern::fill;
 use dm_play::play::{Printed, Side, Storage, play};
 use dm_protocol::{Dict, Errno, Sector, Sectors};
@@ -35,6 +35,21 @@ pub struct Ours {
 #[must_use]
 pub fn has_targets(case: &Case) -> bool {
     case.targets().iter().all(|wanted| TARGETS.iter().any(|kind| kind.name == wanted))
+}
+
+/// Plays a case that we refuse on purpose; gives what was made of its tables nevertheless.
+#[must_use]
+pub fn not_refused(case: &Case) -> Vec<String> {
+    let tables = case.before.iter().filter(|step| table(&step.line).is_some());
+    let steps: Vec<Step> = tables.cloned().collect();
+    let (printed, _) = run(case, &steps, &fresh(case));
+    let taken = |lines: &Vec<String>| !lines.iter().any(|line| line.starts_with("refused"));
+    steps
+        .iter()
+        .zip(&printed)
+        .filter(|(_, lines)| taken(lines))
+        .map(|(s, _)| s.line.clone())
+        .collect()
 }
 
 /// The disks of a case as they are at first.

@@ -3,7 +3,7 @@
 
 use dm_oracle::agree::differences;
 use dm_oracle::cases::{self, Cases};
-use dm_oracle::ours::{Images, fresh, has_targets, run};
+use dm_oracle::ours::{Images, fresh, has_targets, not_refused, run};
 use dm_play::case::{Case, Step, foreign};
 use dm_play::images;
 use std::collections::BTreeMap;
@@ -26,7 +26,11 @@ fn each(choose: impl Fn(&Case) -> bool, act: impl Fn(&str, &Case, &mut String)) 
         let Cases { script, .. } = &file;
         for case in script.cases.iter().filter(|case| choose(case)) {
             let title = file.title(case);
-            if has_targets(case) {
+            if has_targets(case) && case.refused_here {
+                let taken = not_refused(case).into_iter();
+                all.extend(taken.map(|line| format!("{title}: is not refused: {line}\n")));
+                count += 1;
+            } else if has_targets(case) {
                 act(&title, case, &mut all);
                 count += 1;
             } else {

@@ -26,6 +26,8 @@ pub struct Case {
     pub disks: Vec<Disk>,
     /// The disks at the handover are kept under this name when a Linux kernel wrote them.
     pub keep: Option<String>,
+    /// Our driver refuses its tables, on purpose.
+    pub refused_here: bool,
     /// The steps before the handover.
     pub before: Vec<Step>,
     /// The steps behind it, on a side that knows nothing but the disks. None without a handover.
@@ -124,6 +126,7 @@ pub fn parse(text: &str) -> Result<Script, String> {
                     preface: Vec::new(),
                     disks: Vec::new(),
                     keep: None,
+                    refused_here: false,
                     before: Vec::new(),
                     after: None,
                 });
@@ -183,6 +186,7 @@ impl Case {
                 let stream = stream.map_err(|_| format!("{rest:?} is no stream"))?;
                 self.disks.push(Disk { name: (*name).into(), sectors, stream });
             }
+            ["refused", "here"] => self.refused_here = true,
             ["keep", name] => self.keep = Some((*name).into()),
             [first, ..] if first.starts_with('#') => {}
             _ => return Err(format!("\"{line}\" is neither a disk nor a comment")),

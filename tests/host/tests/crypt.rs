@@ -122,6 +122,9 @@ fn wrong_words_are_refused_with_a_sentence_that_holds_no_key() {
     let short = format!("0 508 crypt aes-xts-plain64 {KEY} 0 {n} 0 1 sector_size:4096");
     let failure = world.try_create("c", &short).expect_err("half a sector at the end");
     assert!(failure.message.contains("the length of 508 sectors is no multiple"));
+    let askew = format!("0 256 crypt aes-xts-plain64 {KEY} 0 {n} 4 1 sector_size:4096");
+    let failure = world.try_create("c", &askew).expect_err("half a sector at the beginning");
+    assert!(failure.message.contains("the offset of 4 sectors is no multiple"));
 }
 
 #[test]

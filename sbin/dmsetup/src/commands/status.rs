@@ -118,7 +118,7 @@ fn listed(session: &mut Session<'_>, info: &Info) -> Result<(), Fail> {
 fn hide_key(segment: &mut SegmentStatus) {
     let zeros = |text: &str| "0".repeat(text.len());
     let hidden = |(nr, word): (usize, &str)| match (segment.target.as_str(), nr) {
-        ("crypt", 1) if !word.starts_with(':') && word != "-" => zeros(word),
+        ("crypt", 1) if !word.starts_with(':') => zeros(word),
         ("integrity", _) => match word.splitn(3, ':').collect::<Vec<_>>().as_slice() {
             [option @ ("internal_hash" | "journal_crypt" | "journal_mac"), cipher, key] => {
                 format!("{option}:{cipher}:{}", zeros(key))

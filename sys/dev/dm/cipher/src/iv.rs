@@ -22,6 +22,8 @@ pub enum Iv {
     Null,
     /// The sector's place in bytes, encrypted with the key itself.
     Eboiv,
+    /// `Eboiv`, of plain text that BitLocker's diffuser has stirred.
+    Elephant,
     /// Loop-AES: a hash of the sector's number and of all blocks but the first.
     Lmk,
     /// TrueCrypt before 4.1: a part of the key, mixed with the sector's number.
@@ -43,9 +45,15 @@ impl Iv {
             Self::Plain64 | Self::Essiv(_) | Self::Lmk | Self::Tcw => low(sector),
             Self::Plain64be => high(sector),
             Self::Benbi => high((sector << BLOCKS_SHIFT).wrapping_add(1)),
-            Self::Eboiv => low(sector.wrapping_mul(unit)),
+            Self::Eboiv | Self::Elephant => low(sector.wrapping_mul(unit)),
             Self::None | Self::Null => Block::default(),
         }
+    }
+
+    /// True if it depends on nothing but the sector's number.
+    pub(crate) const fn is_plain(self) -> bool {
+        use Iv::{Benbi, None, Null, Plain, Plain64, Plain64be};
+        matches!(self, None | Null | Plain | Plain64 | Plain64be | Benbi)
     }
 
     /// True if a vector longer than a block has its number at the end.

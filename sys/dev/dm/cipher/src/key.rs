@@ -58,22 +58,18 @@ impl Key {
     /// # Errors
     /// Those of `out`.
     pub fn write(&self, out: &mut dyn fmt::Write) -> fmt::Result {
-        self.write_each(out, |byte| *byte)
+        if self.bytes.is_empty() {
+            return out.write_char('-');
+        }
+        self.bytes.iter().try_for_each(|byte| write!(out, "{byte:02x}"))
     }
 
-    /// Writes zeroes in its place.
+    /// Writes a zero in place of each of its digits, and of the word for none.
     ///
     /// # Errors
     /// Those of `out`.
     pub fn write_hidden(&self, out: &mut dyn fmt::Write) -> fmt::Result {
-        self.write_each(out, |_| 0)
-    }
-
-    fn write_each(&self, out: &mut dyn fmt::Write, show: impl Fn(&u8) -> u8) -> fmt::Result {
-        if self.bytes.is_empty() {
-            return out.write_char('-');
-        }
-        self.bytes.iter().map(show).try_for_each(|byte| write!(out, "{byte:02x}"))
+        (0..(self.bytes.len() * 2).max(1)).try_for_each(|_| out.write_char('0'))
     }
 }
 

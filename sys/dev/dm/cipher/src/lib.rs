@@ -17,6 +17,7 @@ mod adiantum;
 mod blocks;
 mod cbc;
 mod ecb;
+mod elephant;
 mod hash;
 mod iv;
 mod key;

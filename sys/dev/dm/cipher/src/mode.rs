@@ -1,7 +1,7 @@
 //! What a mode is: the blocks of a sector, chained from its initial vector.
 
 use crate::blocks::{Block, Blocks, Other};
-use crate::{Chain, Cipher, Iv, Spec, adiantum, cbc, ecb, lmk, tcw, twofish, xts};
+use crate::{Chain, Cipher, Iv, Spec, adiantum, cbc, ecb, elephant, lmk, tcw, twofish, xts};
 use aes::{Aes128, Aes192, Aes256};
 use alloc::boxed::Box;
 use alloc::format;
@@ -36,6 +36,10 @@ pub(crate) fn keyed(spec: &Spec, key: &[u8], seed: &[u8]) -> Result<Box<dyn Mode
         (cipher, _) => chained(spec.chain, key, |key| blocks(cipher, key).map(Other))?,
     };
     Ok(match spec.iv {
+        Iv::Elephant => {
+            let sectors = blocks(spec.cipher, seed)?;
+            Box::new(elephant::Elephant { mode, sectors })
+        }
         Iv::Lmk => Box::new(lmk::Lmk::new(mode, seed)),
         Iv::Tcw => Box::new(tcw::Tcw::new(mode, seed)),
         _ => mode,

@@ -85,7 +85,8 @@ impl SectorCipher {
             };
             keys.push(Keyed { mode: mode::keyed(spec, own, seed)?, salt });
         }
-        let simple = !matches!(spec.chain, Chain::Adiantum { .. }) && !matches!(spec.iv, Iv::Lmk);
+        let simple = !matches!(spec.chain, Chain::Adiantum { .. })
+            && !matches!(spec.iv, Iv::Lmk | Iv::Elephant);
         let fast = simple && spec.cipher == Cipher::Aes && aes::hardware_accelerated();
         Ok(Self { keys, iv: spec.iv, format, fast })
     }

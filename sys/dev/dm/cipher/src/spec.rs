@@ -111,17 +111,25 @@ impl Spec {
             Some((api, iv)) => (api, Some(iv)),
             None => (api, None),
         };
-        let inner = api.strip_suffix(')').and_then(|api| api.split_once('('));
-        let Some((chain, name)) = inner else {
+        let iv = match (iv, options) {
+            (Some(iv), Some(options)) => Some(format!("{iv}:{options}")),
+            (iv, _) => iv.map(str::to_string),
+        };
+        // The encryption of vectors may be named from within: essiv(cbc(aes),sha256)-plain64.
+        let (api, iv) = match inner(api, "essiv").and_then(|inner| inner.rsplit_once(',')) {
+            Some((api, hash)) if iv.as_deref() == Some("plain64") => {
+                (api, Some(format!("essiv:{hash}")))
+            }
+            Some(_) => return Err("essiv as a template goes with plain64".into()),
+            None => (api, iv),
+        };
+        let named = api.strip_suffix(')').and_then(|api| api.split_once('('));
+        let Some((chain, name)) = named else {
             return Err("has no chain(cipher) behind capi:".into());
         };
         let (cipher, chain) = match chain {
             "adiantum" => parse_adiantum(name)?,
             _ => (parse_cipher(name)?, parse_chain(chain)?),
-        };
-        let iv = match (iv, options) {
-            (Some(iv), Some(options)) => Some(format!("{iv}:{options}")),
-            (iv, _) => iv.map(str::to_string),
         };
         Ok(Self { cipher, chain, iv: parse_iv(chain, iv.as_deref())?, keys: 1 })
     }
@@ -131,7 +139,7 @@ impl Spec {
         match (self.cipher, self.chain, self.iv) {
             (Cipher::Null, Chain::Ecb, _) => Ok(()),
             (Cipher::Null, ..) => Err("cipher_null has no other chain than ecb".into()),
-            (_, Chain::Adiantum { .. }, Iv::Essiv(_) | Iv::Eboiv | Iv::Lmk | Iv::Tcw) => {
+            (_, Chain::Adiantum { .. }, iv) if !iv.is_plain() => {
                 Err("adiantum takes plain, plain64, plain64be, benbi or null".into())
             }
             // Decrypted with vectors that are known only afterwards, xts gives other bytes.
@@ -172,6 +180,7 @@ impl Spec {
             if self.keys > 1 { format!(" for each of {} keys", self.keys) } else { String::new() };
         let more = match self.iv {
             Iv::Tcw => " and 32 more",
+            Iv::Elephant => " and as many more",
             Iv::Lmk => " and as many more for a seed, or none",
             _ => "",
         };
@@ -186,6 +195,7 @@ impl Spec {
                 let each = bytes / keys.saturating_add(1);
                 KeyShare { each, seed: each }
             }
+            Iv::Elephant => KeyShare { each: bytes / 2 / keys, seed: bytes / 2 },
             Iv::Tcw => {
                 let seed = tcw::SEED_BYTES.min(bytes);
                 KeyShare { each: (bytes - seed) / keys, seed }
@@ -231,6 +241,11 @@ impl Cipher {
 
 const NEEDS_TAGS: &str =
     "authenticated modes need a device below that keeps tags, which there is none of yet";
+
+/// What stands in the brackets behind a name.
+fn inner<'a>(api: &'a str, name: &str) -> Option<&'a str> {
+    api.strip_prefix(name)?.strip_prefix('(')?.strip_suffix(')')
+}
 
 fn split(text: &str, at: char) -> (&str, Option<&str>) {
     text.split_once(at).map_or((text, None), |(left, right)| (left, Some(right)))
@@ -291,12 +306,12 @@ fn parse_iv(chain: Chain, text: Option<&str>) -> Result<Iv, String> {
             Some(hash) => Iv::Essiv(Hash::find(hash)?),
             None => return Err("essiv needs a hash: essiv:sha256".into()),
         },
+        "elephant" => Iv::Elephant,
         "random" => return Err(NEEDS_TAGS.replace("authenticated modes", "random vectors")),
-        "elephant" => return Err("the elephant diffuser is not supported".into()),
         _ => {
             return Err(format!(
                 "there is no source of vectors \"{name}\"; there are plain, plain64, plain64be, \
-                 essiv, benbi, null, eboiv, lmk, tcw"
+                 essiv, benbi, null, eboiv, elephant, lmk, tcw"
             ));
         }
     };

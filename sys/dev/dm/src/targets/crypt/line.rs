@@ -74,7 +74,9 @@ impl Line {
         params.end()?;
         let format = options.format;
         spec.check_format(format).map_err(|why| Failure::new(Errno::EINVAL, why))?;
-        for (what, sectors) in [("length", setup.length().0), ("iv_offset", iv_offset)] {
+        for (what, sectors) in
+            [("length", setup.length().0), ("iv_offset", iv_offset), ("offset", offset.0)]
+        {
             if !sectors.is_multiple_of(format.step()) {
                 let message = format!(
                     "the {what} of {sectors} sectors is no multiple of its sectors of {} bytes",

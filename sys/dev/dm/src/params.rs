@@ -54,6 +54,12 @@ impl<'a> Params<'a> {
         self.word
     }
 
+    /// True if the next word is this one.
+    #[must_use]
+    pub fn next_is(&self, word: &str) -> bool {
+        self.words.clone().next() == Some(word)
+    }
+
     /// The next word if there is one.
     pub fn optional(&mut self, what: &'static str) -> Option<&'a str> {
         let mut rest = self.words.clone();

@@ -9,6 +9,7 @@
 //! table is loaded, and never shared between devices that lie on one another.
 
 pub mod crew;
+pub mod draws;
 pub mod mailbox;
 pub mod pool;
 pub mod shared;
@@ -19,6 +20,7 @@ pub use crate::kern::clock::now_ns;
 pub use crate::kern::errand::Errand;
 pub use crate::kern::legs::{LEGS_MAX, LegSet, Legs};
 pub use crew::Crew;
+pub use draws::Draws;
 pub use mailbox::{Mail, Mailbox};
 pub use pool::BufferPool;
 pub use shared::Shared;

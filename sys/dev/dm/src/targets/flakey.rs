@@ -8,10 +8,9 @@ mod features;
 
 use self::features::{Byte, Direction, Features, Writes};
 use crate::kern::disk::Op;
-use crate::kern::sync::atomic::{AtomicU64, Ordering};
 use crate::lower::Lower;
 use crate::params::Params;
-use crate::services::{Buffer, Shared, now_ns};
+use crate::services::{Buffer, Draws, Shared, now_ns};
 use crate::target::{Keys, Mapping, Part, PartQueue, Range, Setup, Target, TargetType};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -33,7 +32,7 @@ struct Flakey {
     down: u64,
     start_ns: u64,
     features: Features,
-    draws: AtomicU64,
+    draws: Draws,
     copies: Shared<Copies>,
 }
 
@@ -64,7 +63,7 @@ fn build(setup: &mut Setup<'_>, params: &mut Params<'_>) -> Result<Box<dyn Targe
     }
     let copies = Copies { idle, waiting: PartQueue::new(), sending: false };
     let start_ns = now_ns();
-    let draws = AtomicU64::new(features.seed.unwrap_or(start_ns));
+    let draws = Draws::new(features.seed.unwrap_or(start_ns));
     let copies = Shared::new(copies);
     Ok(Box::new(Flakey { lower, offset, up, down, start_ns, features, draws, copies }))
 }
@@ -109,21 +108,12 @@ impl Flakey {
         Sector(self.offset.0.saturating_add(at.0))
     }
 
-    /// The next of a series of numbers that follows from the seed: a counter, mixed.
-    fn draw(&self) -> u64 {
-        const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
-        let mut x = self.draws.fetch_add(STEP, Ordering::Relaxed).wrapping_add(STEP);
-        x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        x ^ (x >> 31)
-    }
-
     /// What is to be done to a request's data.
     fn damage(&self, direction: Direction, fua: bool) -> Damage {
         let byte = self.features.byte.filter(|byte| byte.matches(direction, fua));
         let chance = self.features.chance(direction);
-        let hit = chance > 0 && self.draw() % features::CHANCES < chance;
-        Damage { byte, random: if hit { self.draw().max(1) } else { 0 } }
+        let hit = chance > 0 && self.draws.draw() % features::CHANCES < chance;
+        Damage { byte, random: if hit { self.draws.draw().max(1) } else { 0 } }
     }
 
     /// Sends waiting writes while there is memory for a copy. One caller at a time sends, so

@@ -1,6 +1,7 @@
 //! The target types. Adding one: its file, its line here, its section in dm.4, its test.
 
 mod crypt;
+mod delay;
 mod dust;
 mod error;
 mod flakey;
@@ -23,6 +24,7 @@ pub static TARGETS: &[&TargetType] = &[
     &error::ERROR,
     &unstriped::UNSTRIPED,
     &switch::SWITCH,
+    &delay::DELAY,
     &flakey::FLAKEY,
     &dust::DUST,
     &multipath::MULTIPATH,

@@ -3,7 +3,7 @@
 use crate::context::{Call, Context, Thing};
 use crate::kern::transfer_done;
 use crate::memory::exempt;
-use crate::power::Log;
+use crate::power::{Log, moment};
 use crate::random::Random;
 use crate::sync::{Condvar, Mutex, lock, thread, wait};
 use dm::kern::disk::{DiskInfo, Op, Transfer};
@@ -94,6 +94,7 @@ struct Held {
     transfer: NonNull<Transfer>,
     fail: bool,
     submitted: usize,
+    begun: u64,
     context: Arc<Context>,
 }
 // SAFETY: the driver lets any thread complete a transfer.
@@ -243,7 +244,7 @@ impl Disk {
             // SAFETY: the transfer is the disk's until given back.
             let transfer = unsafe { held.transfer.as_ref() };
             let errno = if held.fail { Some(Errno::EIO) } else { None };
-            let errno = errno.or_else(|| self.state().act(transfer, held.submitted).err());
+            let errno = errno.or_else(|| self.state().act(transfer, &held).err());
             held.context.enter();
             held.context.gave(Thing::Transfer);
             transfer_done(held.transfer, errno);
@@ -282,7 +283,7 @@ impl Disk {
 }
 
 impl State {
-    fn act(&mut self, transfer: &Transfer, submitted: usize) -> Result<(), Errno> {
+    fn act(&mut self, transfer: &Transfer, held: &Held) -> Result<(), Errno> {
         let (start, end) = (transfer.sector.0, transfer.sector.0 + transfer.count.0);
         let touches = |bad: &&(Range<u64>, Errno)| {
             transfer.op == Op::Flush || (bad.0.start < end && start < bad.0.end)
@@ -291,7 +292,7 @@ impl State {
             let errno = *errno;
             if self.tear && transfer.op == Op::Write {
                 let half = transfer.count.0 / 2 * SECTOR_SIZE;
-                self.write(transfer, half as usize);
+                self.write(transfer, held, half as usize);
             }
             return Err(errno);
         }
@@ -302,30 +303,32 @@ impl State {
                 let data = unsafe { slice::from_raw_parts_mut(transfer.data, range.len()) };
                 data.copy_from_slice(&self.bytes[range]);
             }
-            Op::Write => self.write(transfer, range.len()),
-            Op::Flush => self.log.iter_mut().for_each(|log| log.flush(submitted)),
+            Op::Write => self.write(transfer, held, range.len()),
+            Op::Flush => self.log.iter_mut().for_each(|log| log.flush(held.submitted)),
             Op::Discard => {
                 // Whoever reads this sees at once that it was discarded.
                 self.bytes[range.clone()].fill(0xdd);
                 let bytes = &self.bytes[range];
-                self.log.iter_mut().for_each(|log| log.write(start, bytes, false));
+                self.log.iter_mut().for_each(|log| log.write(held.begun, start, bytes, false));
             }
             Op::WriteZeroes => {
                 self.bytes[range.clone()].fill(0);
                 let bytes = &self.bytes[range];
-                self.log.iter_mut().for_each(|log| log.write(start, bytes, transfer.fua));
+                self.log
+                    .iter_mut()
+                    .for_each(|log| log.write(held.begun, start, bytes, transfer.fua));
             }
         }
         Ok(())
     }
 
-    fn write(&mut self, transfer: &Transfer, length: usize) {
+    fn write(&mut self, transfer: &Transfer, held: &Held, length: usize) {
         let start = (transfer.sector.0 * SECTOR_SIZE) as usize;
         // SAFETY: the memory of the transfer, at least so long, ours until it is given back.
         let data = unsafe { slice::from_raw_parts(transfer.data, length) };
         self.bytes[start..start + length].copy_from_slice(data);
         let fua = transfer.fua;
-        self.log.iter_mut().for_each(|log| log.write(transfer.sector.0, data, fua));
+        self.log.iter_mut().for_each(|log| log.write(held.begun, transfer.sector.0, data, fua));
     }
 }
 
@@ -373,8 +376,8 @@ pub(crate) unsafe fn submit(handle: NonNull<()>, transfer: NonNull<Transfer>) {
     let (disk, context) = (Arc::clone(&open.disk), Context::current());
     context.took(Thing::Transfer);
     let fail = !context.faults.allow(Call::Transfer);
-    let submitted = disk.state().log.as_ref().map_or(0, Log::len);
-    let held = Held { transfer, fail, submitted, context };
+    let (submitted, begun) = (disk.recording(), moment());
+    let held = Held { transfer, fail, submitted, begun, context };
     match disk.spec.mode {
         Mode::Inline => disk.end(held),
         Mode::Held => lock(&disk.queue).waiting.push(held),

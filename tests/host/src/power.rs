@@ -2,6 +2,15 @@
 
 use crate::random::Random;
 use dm_protocol::SECTOR_SIZE;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Counts what happens to all disks, so that the power goes for all at the same moment.
+static MOMENTS: AtomicU64 = AtomicU64::new(0);
+
+/// A moment: later than all that was recorded before.
+pub fn moment() -> u64 {
+    MOMENTS.fetch_add(1, Ordering::SeqCst)
+}
 
 /// Everything that was written to a disk since recording began.
 #[derive(Clone, Debug)]
@@ -12,6 +21,9 @@ pub struct Log {
 
 #[derive(Clone, Debug)]
 struct Entry {
+    /// When it was asked for, and when it was done.
+    begun: u64,
+    moment: u64,
     sector: u64,
     bytes: Vec<u8>,
     fua: bool,
@@ -24,19 +36,32 @@ impl Log {
         Self { start, entries: Vec::new() }
     }
 
-    pub(crate) fn write(&mut self, sector: u64, bytes: &[u8], fua: bool) {
-        self.entries.push(Entry { sector, bytes: bytes.to_vec(), fua, flushed: None });
+    pub(crate) fn write(&mut self, begun: u64, sector: u64, bytes: &[u8], fua: bool) {
+        let (moment, bytes) = (moment(), bytes.to_vec());
+        self.entries.push(Entry { begun, moment, sector, bytes, fua, flushed: None });
     }
 
     pub(crate) fn flush(&mut self, submitted: usize) {
         let flushed = Some(submitted);
-        self.entries.push(Entry { sector: 0, bytes: Vec::new(), fua: false, flushed });
+        let (moment, bytes) = (moment(), Vec::new());
+        self.entries.push(Entry { begun: moment, moment, sector: 0, bytes, fua: false, flushed });
     }
 
     /// How many entries there are: the power may go before and after each.
     #[must_use]
     pub fn len(&self) -> usize {
         self.entries.len()
+    }
+
+    /// How many entries there were at a moment.
+    #[must_use]
+    pub fn at(&self, moment: u64) -> usize {
+        self.entries.partition_point(|entry| entry.moment < moment)
+    }
+
+    /// The moments at which something was recorded.
+    pub fn moments(&self) -> impl Iterator<Item = u64> {
+        self.entries.iter().map(|entry| entry.moment)
     }
 
     /// True if nothing was written.
@@ -49,15 +74,34 @@ impl Log {
     /// or written through, and of the rest some, torn between sectors and in any order.
     #[must_use]
     pub fn image(&self, done: usize, random: &mut Random) -> Vec<u8> {
-        let entries = &self.entries[..done];
-        let durable = entries.iter().filter_map(|entry| entry.flushed).max().unwrap_or(0);
+        self.draw(done, |_| false, random)
+    }
+
+    /// The same at a moment, when writes under way may be there in part, too.
+    #[must_use]
+    pub fn image_at(&self, moment: u64, random: &mut Random) -> Vec<u8> {
+        self.draw(self.at(moment), |entry| entry.begun < moment, random)
+    }
+
+    fn draw(
+        &self,
+        done: usize,
+        under_way: impl Fn(&Entry) -> bool,
+        random: &mut Random,
+    ) -> Vec<u8> {
+        let entries = &self.entries;
+        let flushes = entries[..done].iter().filter_map(|entry| entry.flushed);
+        let durable = flushes.max().unwrap_or(0);
         let mut image = self.start.clone();
         let mut newest = vec![0_usize; image.len() / SECTOR_SIZE as usize];
         let mut sectors: Vec<(usize, usize)> = Vec::new();
         for (nr, entry) in entries.iter().enumerate() {
+            if nr >= done && !under_way(entry) {
+                continue;
+            }
             let count = entry.bytes.len() / SECTOR_SIZE as usize;
             for within in 0..count {
-                let kept = nr < durable || entry.fua;
+                let kept = nr < done && (nr < durable || entry.fua);
                 if kept || random.one_in(2) {
                     sectors.push((nr, within));
                 }

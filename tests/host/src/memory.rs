@@ -3,7 +3,8 @@
 
 use crate::sync::{Local, local, local_add, panicking};
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::ptr;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// The system's allocator, with an eye on who calls.
 struct Watched;
@@ -15,6 +16,16 @@ thread_local! {
     static WRONG: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
 }
 static TOTAL: AtomicU64 = AtomicU64::new(0);
+static REFUSED: AtomicUsize = AtomicUsize::new(0);
+
+/// From now on there is no memory for so many bytes, in the whole process; 0 ends that.
+pub fn refuse(bytes: usize) {
+    REFUSED.store(bytes, Ordering::SeqCst);
+}
+
+fn refused(layout: Layout) -> bool {
+    layout.size() == REFUSED.load(Ordering::Relaxed)
+}
 
 fn watch() {
     let forbidden = local(Local::Strategy) > 0 || local(Local::Spin) > 0;
@@ -28,6 +39,9 @@ fn watch() {
 unsafe impl GlobalAlloc for Watched {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         watch();
+        if refused(layout) {
+            return ptr::null_mut();
+        }
         // SAFETY: the caller's contract.
         unsafe { System.alloc(layout) }
     }

@@ -1,0 +1,184 @@
+//! The n-th call of the seam that may fail does fail, for every n: everything ends once, the
+//! origin loses nothing, and a snapshot is right or invalid.
+
+use crate::pattern::{status, until};
+use crate::store::Store;
+use dm_protocol::{Action, Errno};
+use dm_tests::{Device, Disk, DiskSpec, Mode, World};
+use std::sync::Arc;
+
+struct Setup {
+    origin: Device,
+    disk: Arc<Disk>,
+    cow: Arc<Disk>,
+    world: World,
+}
+
+/// An origin of 64 sectors that hold 1.
+fn setup(mode: Mode) -> Setup {
+    let world = World::new();
+    let (disk, cow) = (world.disk_of(DiskSpec::new(64).mode(mode)), world.disk(256));
+    disk.set_bytes(0, &[1; 64 * 512]);
+    world.try_create("base", &format!("0 64 linear {} 0", disk.name())).expect("a base");
+    let origin = world.create("o", "0 64 snapshot-origin /dev/mapper/base");
+    Setup { origin, disk, cow, world }
+}
+
+impl Setup {
+    fn line(&self, kind: &str) -> String {
+        format!("0 64 {kind} /dev/mapper/base {} P 2", self.cow.name())
+    }
+
+    /// The n-th call fails; false if there were fewer.
+    fn failing(&self, nth: u64, act: impl FnOnce()) -> bool {
+        self.world.context.faults.fail_nth(nth);
+        act();
+        let hit = self.world.context.faults.hit();
+        self.world.context.faults.fail_nth(0);
+        hit
+    }
+}
+
+fn versions(bytes: &[u8]) -> Vec<u8> {
+    bytes.chunks(512).map(|sector| sector[0]).collect()
+}
+
+#[test]
+fn making_a_snapshot_fails_and_leaves_nothing() {
+    for n in 1.. {
+        let setup = setup(Mode::Inline);
+        let before = setup.disk.opens.load(std::sync::atomic::Ordering::SeqCst);
+        let hit = setup.failing(n, || {
+            let made = setup.world.try_create("s", &setup.line("snapshot"));
+            if made.is_err() {
+                let opens = setup.disk.opens.load(std::sync::atomic::Ordering::SeqCst);
+                assert_eq!(opens, before);
+                assert_eq!(setup.cow.opens.load(std::sync::atomic::Ordering::SeqCst), 0);
+            }
+        });
+        if !hit {
+            assert!(n >= 8, "only {n} calls");
+            return;
+        }
+        let again = setup.world.try_create("s", &setup.line("snapshot"));
+        match again {
+            Ok(_) => assert_eq!(status(&setup.world, "s"), "0 64 snapshot 4/256 4"),
+            // A flush that failed did not keep the first from being made.
+            Err(why) => assert_eq!(why.errno, Errno::EEXIST),
+        }
+    }
+}
+
+#[test]
+fn an_origin_loses_nothing_and_a_snapshot_is_right_or_invalid() {
+    for mode in [Mode::Inline, Mode::Thread(4)] {
+        for n in 1.. {
+            let setup = setup(mode);
+            setup.world.try_create("s", &setup.line("snapshot")).expect("a snapshot");
+            let snapshot = setup.world.open("s");
+            let mut written = Ok(());
+            let mut own = Ok(());
+            let hit = setup.failing(n, || {
+                own = snapshot.write(40, &[3; 5 * 512]);
+                written = setup.origin.write(8, &[2; 12 * 512]);
+            });
+            // The write itself may have failed, on the origin.
+            let expected = |at| if (8..20).contains(&at) { 2 } else { 1 };
+            let found = versions(&setup.origin.read(0, 64).expect("a read"));
+            for (at, version) in found.iter().enumerate() {
+                assert!(*version == expected(at) || (written.is_err() && *version == 1), "{at}");
+            }
+            let invalid = status(&setup.world, "s").ends_with("Invalid");
+            assert!(hit || !invalid);
+            match snapshot.read(0, 64) {
+                Err(errno) => assert!(invalid && errno == Errno::EIO, "call {n}"),
+                Ok(bytes) => {
+                    assert!(!invalid, "call {n}");
+                    for (at, version) in versions(&bytes).iter().enumerate() {
+                        let own_part = (40..45).contains(&at);
+                        let right = *version == if own_part { 3 } else { 1 };
+                        assert!(right || (own_part && own.is_err()), "{at}: {version}, call {n}");
+                    }
+                }
+            }
+            let kept = Store::read(&setup.cow.bytes());
+            assert!(invalid || kept != Store::Invalid, "call {n}");
+            setup.world.assert_idle();
+            if !hit {
+                assert!(n > 12, "only {n} calls");
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn a_merge_that_fails_says_so_and_loses_nothing() {
+    for n in 1.. {
+        let setup = setup(Mode::Inline);
+        let snapshot = setup.world.create("s", &setup.line("snapshot"));
+        snapshot.write(3, &[3; 40 * 512]).expect("a write");
+        drop(snapshot);
+        setup.world.on("s", Action::Remove).expect("removed");
+        setup.world.make("m").expect("a device");
+        setup.world.load("m", &setup.line("snapshot-merge")).expect("a table");
+        let over = || {
+            let status = status(&setup.world, "m");
+            status.ends_with(" 4/256 4") || status.ends_with("failed")
+        };
+        let hit = setup.failing(n, || {
+            setup.world.on("m", Action::Resume).expect("resumed");
+            until("over", over);
+        });
+        let device = setup.world.open("m");
+        let expected = |at| if (3..43).contains(&at) { 3 } else { 1 };
+        let check = |device: &Device| {
+            let found = versions(&device.read(0, 64).expect("a read"));
+            assert!((0..64).all(|at| found[at] == expected(at)), "call {n}: {found:?}");
+        };
+        check(&device);
+        if status(&setup.world, "m").ends_with("failed") {
+            device.write(10, &[3; 512]).expect("it can still be written");
+            // A new table tries again.
+            setup.world.load("m", &setup.line("snapshot-merge")).expect("a table");
+            drop(device);
+            setup.world.on("m", Action::Remove).expect("removed");
+            setup.world.try_create("m", &setup.line("snapshot-merge")).expect("merging");
+            until("merged", || status(&setup.world, "m").ends_with(" 4/256 4"));
+            check(&setup.world.open("m"));
+        }
+        let found = versions(&setup.disk.bytes());
+        assert!((0..64).all(|at| found[at] == expected(at)), "call {n}");
+        if !hit {
+            assert!(n >= 7, "only {n} calls");
+            return;
+        }
+    }
+}
+
+#[test]
+fn errors_of_either_disk_end_in_one_rule() {
+    let setup = setup(Mode::Inline);
+    setup.world.try_create("s", &setup.line("snapshot")).expect("a snapshot");
+    let snapshot = setup.world.open("s");
+    setup.disk.break_sectors(10..11, Errno::EIO);
+    assert_eq!(snapshot.read(10, 1), Err(Errno::EIO), "an error is just an error");
+    assert_eq!(status(&setup.world, "s"), "0 64 snapshot 4/256 4");
+    setup.origin.write(11, &[2; 512]).expect("the origin goes on");
+    assert_eq!(status(&setup.world, "s"), "0 64 snapshot Invalid", "its chunk is lost");
+    assert_eq!(Store::read(&setup.cow.bytes()), Store::Invalid);
+    assert!(setup.world.context.log().iter().any(|line| line.contains("cannot be read")));
+}
+
+#[test]
+fn a_dead_cow_device_does_not_stop_its_origin() {
+    for mode in [Mode::Inline, Mode::Thread(4)] {
+        let setup = setup(mode);
+        setup.world.try_create("s", &setup.line("snapshot")).expect("a snapshot");
+        setup.cow.break_sectors(0..256, Errno::EIO);
+        setup.origin.write(0, &[2; 64 * 512]).expect("the origin goes on");
+        assert_eq!(status(&setup.world, "s"), "0 64 snapshot Invalid");
+        let log = setup.world.context.log();
+        assert!(log.iter().any(|line| line.contains("cannot be marked as invalid")), "{log:?}");
+    }
+}

@@ -2,6 +2,7 @@
 
 use dm_real::{program, run};
 use std::fs;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
@@ -118,6 +119,30 @@ END
 }
 
 #[test]
+fn cryptsetup_formats_opens_resizes_suspends_and_closes() {
+    if !dm_skip::have("cryptsetup") || !dm_skip::have("mkfs.ext4") {
+        return;
+    }
+    let Some(said) = script(
+        "truncate -s 64M image; disk=$(losetup -f --show image); mkdir m
+         trap 'losetup -d $disk' EXIT; echo secret >key
+         cryptsetup luksFormat -q --pbkdf pbkdf2 --pbkdf-force-iterations 1000 $disk key
+         cryptsetup open --key-file key $disk c; dmsetup table c | cut -d' ' -f1-5
+         mkfs.ext4 -q /dev/mapper/c; mount /dev/mapper/c m; cp -a /etc/ssl m/; umount m
+         cryptsetup luksSuspend c; dmsetup info -c --noheadings -o suspended c
+         cryptsetup luksResume --key-file key c; cryptsetup resize --size 80000 c
+         blockdev --getsz /dev/mapper/c; cryptsetup close c
+         cryptsetup open --key-file key $disk c; mount /dev/mapper/c m
+         diff -r /etc/ssl m/ssl && echo same; umount m; cryptsetup close c; dmsetup ls",
+    ) else {
+        return;
+    };
+    let zeroes = "0".repeat(128);
+    let table = format!("0 98304 crypt aes-xts-plain64 {zeroes}");
+    assert_eq!(said, format!("{table}\nSuspended\n80000\nsame\nNo devices found\n"));
+}
+
+#[test]
 fn nothing_is_left_of_one_that_is_killed_while_a_file_system_is_written_to() {
     if !dm_skip::have("mkfs.ext4") {
         return;
@@ -133,11 +158,19 @@ fn nothing_is_left_of_one_that_is_killed_while_a_file_system_is_written_to() {
     );
     let mut process = Command::new(program("dmhost"))
         .args(["exec", "sh", "-c", &text])
+        .process_group(0)
         .stdout(Stdio::null())
         .stderr(fs::File::create(path.join("errors")).expect("a file"))
         .spawn()
         .expect("it runs");
     let number = process.id();
+    struct Group(u32);
+    impl Drop for Group {
+        fn drop(&mut self) {
+            let _ = Command::new("kill").args(["-9", "--", &format!("-{}", self.0)]).status();
+        }
+    }
+    let _group = Group(number);
     let ready =
         wait_for(|| path.join("ready").exists() || matches!(process.try_wait(), Ok(Some(_))));
     let errors = fs::read_to_string(path.join("errors")).unwrap_or_default();
@@ -152,6 +185,8 @@ fn nothing_is_left_of_one_that_is_killed_while_a_file_system_is_written_to() {
     let _ = process.wait();
     assert!(wait_for(|| loops(number).is_empty()), "{:?}", loops(number));
     assert!(wait_for(|| !Path::new(&format!("/run/dmhost-exec.{number}")).exists()));
+    let group = || Command::new("pgrep").args(["-g", &number.to_string()]).output();
+    assert!(wait_for(|| group().is_ok_and(|found| found.stdout.is_empty())), "it goes on alone");
 }
 
 fn wait_for(mut condition: impl FnMut() -> bool) -> bool {

@@ -3,7 +3,7 @@
 //! It sees numbers and flags, no memory. So what most programs do all day passes at full speed.
 //! Reported are ioctls of the device mapper's type, the opening of files that are there for
 //! reading and writing at once, as the control node is opened, and for reading without any
-//! further flag, as fopen(3) opens files in /sys; where we cannot mount or make nodes, also what
+//! further flag, as fopen(3) opens files in /sys, and questions for keys of the kernel; where we cannot mount or make nodes, also what
 //! has to be feigned for that.
 
 use libc::{seccomp_data, sock_filter};
@@ -85,6 +85,7 @@ pub fn program(needs: Needs) -> Vec<sock_filter> {
     let modes = if needs.lookups { &modes[..] } else { &modes[..3] };
     program.extend(when(libc::SYS_openat, 2, mask, modes));
     program.extend(always(libc::SYS_openat2));
+    program.extend(always(libc::SYS_request_key));
     #[cfg(target_arch = "x86_64")]
     program.extend(when(libc::SYS_open, 1, mask, modes));
     if needs.nodes {

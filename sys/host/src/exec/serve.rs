@@ -142,6 +142,7 @@ impl Server {
                 Process::of(&self.listener, call)?.read(third, &mut flags)?;
                 self.open(call, first as i32, second, u64::from_ne_bytes(flags) as i32)
             }
+            libc::SYS_request_key => Ok(self.find_key(call, first)),
             libc::SYS_mknodat => Ok(self.make_node(call, first as i32, second)),
             libc::SYS_fchownat => Ok(self.change_owner(call, first as i32, second)),
             #[cfg(target_arch = "x86_64")]
@@ -185,6 +186,17 @@ impl Server {
         match lookups::attribute(&path, &self.translator).or_else(listed) {
             Some(text) => give(&lookups::text_file(&text)?),
             None => Ok(Verdict::Proceed),
+        }
+    }
+
+    /// Keys that only a kernel can read are of no use to a driver in a process: programs that
+    /// ask whether there are any keep keys themselves then.
+    fn find_key(&self, call: &Call, kind: u64) -> Verdict {
+        let process = Process::of(&self.listener, call);
+        let kind = process.and_then(|process| process.path(kind));
+        match kind.is_ok_and(|kind| kind == Path::new("logon")) {
+            true => Verdict::Fail(Errno::NOSYS),
+            false => Verdict::Proceed,
         }
     }
 

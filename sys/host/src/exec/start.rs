@@ -7,6 +7,7 @@ use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
 };
+use rustix::process::{Signal, set_parent_process_death_signal};
 use std::ffi::OsString;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -32,7 +33,11 @@ pub fn start(command: &[OsString], place: &Place) -> Result<(Child, Listener), S
     if let Some(dir) = &place.dev_dir {
         command.env("DM_DEV_DIR", dir);
     }
-    let filtered = move || send(&theirs, &install(&filter)?);
+    let filtered = move || {
+        // Without us it has no devices, and would go on beside what it was to work on.
+        set_parent_process_death_signal(Some(Signal::HUP))?;
+        send(&theirs, &install(&filter)?)
+    };
     // SAFETY: it makes system calls only, with memory that is there.
     unsafe { command.pre_exec(filtered) };
     let child = command.spawn().map_err(|error| format!("{}: {error}", name.display()))?;

@@ -260,7 +260,9 @@ impl Call<'_> {
     /// A reply about a device of our major number that is not mapped. Clients ask about every
     /// device of that number, and would take the lack of an answer for a broken device.
     fn foreign(&self, header: &Header) -> Option<Reply> {
-        let minor = header.selector().ok()?.minor?;
+        let Selector { minor, name, .. } = header.selector().ok()?;
+        // Clients ask again by the name that they were told.
+        let minor = minor.or_else(|| name?.strip_prefix("loop")?.parse().ok())?;
         if self.find(header).is_ok() {
             return None;
         }

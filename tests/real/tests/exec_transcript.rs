@@ -133,6 +133,11 @@ impl Numbers {
                 line = line.replace(&ours, &format!("{open}254{between}{theirs}{close}"));
             }
             line = line.replace(&format!("(loop{number})"), &format!("({name})"));
+            // Disks of our own major number have a name and a state in trees.
+            let ours = format!("loop{number} (254:{theirs})");
+            if let Some((before, _)) = line.split_once(&ours) {
+                line = format!("{before} (254:{theirs})").trim_start().to_owned();
+            }
         }
         line
     }
@@ -153,7 +158,7 @@ fn exec(folder: &TempDir, text: &str) -> Option<String> {
     let text = format!("cd {}\n{text}", folder.path().display());
     let mut command = Command::new(program("dmhost"));
     command.args(["exec", "sh", "-c", &text]).env_remove("DM_DEV_DIR");
-    command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+    command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("LC_ALL", "C");
     let output = command.stdin(Stdio::null()).output().expect("it runs");
     let errors = String::from_utf8_lossy(&output.stderr).into_owned();
     if errors.contains("no block devices") {

@@ -31,6 +31,9 @@ const SLOTS: u32 = (DevNo::MINOR_MAX + 1 - FIRST) / STRIDE;
 /// How long what is in use may take to end, each time that we look.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// How many devices are taken away at a time.
+const LEAVING_THREADS: usize = 16;
+
 struct Keeper {
     loops: Loops,
     added: Mutex<BTreeSet<u32>>,
@@ -182,7 +185,7 @@ impl Keeper {
 
     /// Takes everything away: file systems first, and what is in use when that ends.
     fn leave(&self) {
-        let mut left = std::mem::take(&mut *hold(&self.added));
+        let left: Vec<u32> = std::mem::take(&mut *hold(&self.added)).into_iter().collect();
         for index in &left {
             for place in mounted(*index) {
                 let _ = loops::freeze(&place, false);
@@ -190,6 +193,15 @@ impl Keeper {
                     .or_else(|_| unmount(&place, UnmountFlags::DETACH));
             }
         }
+        // Most of the time goes to waiting, so it is waited for many.
+        thread::scope(|scope| {
+            for part in left.chunks(left.len().div_ceil(LEAVING_THREADS).max(1)) {
+                scope.spawn(|| self.take_away(part.to_vec()));
+            }
+        });
+    }
+
+    fn take_away(&self, mut left: Vec<u32>) {
         while !left.is_empty() {
             left.retain(|index| {
                 let _ = self.loops.unbind_at_close(*index).map(drop);

@@ -10,6 +10,7 @@ pub mod io;
 pub mod kern;
 pub mod memory;
 pub mod model;
+pub mod outage;
 pub mod power;
 pub mod random;
 pub mod snapshot;

@@ -74,13 +74,22 @@ impl Log {
     /// or written through, and of the rest some, torn between sectors and in any order.
     #[must_use]
     pub fn image(&self, done: usize, random: &mut Random) -> Vec<u8> {
-        self.draw(done, |_| false, random)
+        let mut image = Vec::new();
+        self.draw(done, |_| false, random, &mut image);
+        image
     }
 
     /// The same at a moment, when writes under way may be there in part, too.
     #[must_use]
     pub fn image_at(&self, moment: u64, random: &mut Random) -> Vec<u8> {
-        self.draw(self.at(moment), |entry| entry.begun < moment, random)
+        let mut image = Vec::new();
+        self.put_image_at(moment, random, &mut image);
+        image
+    }
+
+    /// The same, put into memory that is used again.
+    pub fn put_image_at(&self, moment: u64, random: &mut Random, image: &mut Vec<u8>) {
+        self.draw(self.at(moment), |entry| entry.begun < moment, random, image);
     }
 
     fn draw(
@@ -88,44 +97,30 @@ impl Log {
         done: usize,
         under_way: impl Fn(&Entry) -> bool,
         random: &mut Random,
-    ) -> Vec<u8> {
-        let entries = &self.entries;
-        let flushes = entries[..done].iter().filter_map(|entry| entry.flushed);
+        image: &mut Vec<u8>,
+    ) {
+        let size = SECTOR_SIZE as usize;
+        let flushes = self.entries[..done].iter().filter_map(|entry| entry.flushed);
         let durable = flushes.max().unwrap_or(0);
-        let mut image = self.start.clone();
-        let mut newest = vec![0_usize; image.len() / SECTOR_SIZE as usize];
-        let mut sectors: Vec<(usize, usize)> = Vec::new();
-        for (nr, entry) in entries.iter().enumerate() {
+        image.clear();
+        image.extend_from_slice(&self.start);
+        // Caches write back in any order, but one sector's versions in theirs. So any image can
+        // be made in the order of the entries, each sector of which is there or is not.
+        for (nr, entry) in self.entries.iter().enumerate() {
             if nr >= done && !under_way(entry) {
                 continue;
             }
-            let count = entry.bytes.len() / SECTOR_SIZE as usize;
-            for within in 0..count {
-                let kept = nr < done && (nr < durable || entry.fua);
-                if kept || random.one_in(2) {
-                    sectors.push((nr, within));
+            let kept = nr < done && (nr < durable || entry.fua);
+            let mut coins = random.draw();
+            for (within, bytes) in entry.bytes.chunks_exact(size).enumerate() {
+                if within % 64 == 63 {
+                    coins = random.draw();
                 }
-                if kept {
-                    newest[entry.sector as usize + within] = nr;
+                if kept || coins >> (within % 64) & 1 == 1 {
+                    let at = (entry.sector as usize + within) * size;
+                    image[at..at + size].copy_from_slice(bytes);
                 }
             }
         }
-        // Caches write back in any order, but never an old version over a durable newer one.
-        for at in (1..sectors.len()).rev() {
-            sectors.swap(at, random.below(at as u64 + 1) as usize);
-        }
-        let mut put = vec![0_usize; newest.len()];
-        for (nr, within) in sectors {
-            let entry = &entries[nr];
-            let sector = entry.sector as usize + within;
-            // One sector's versions reach the disk in their order.
-            if nr < newest[sector] || nr < put[sector] {
-                continue;
-            }
-            put[sector] = nr;
-            let size = SECTOR_SIZE as usize;
-            image[sector * size..][..size].copy_from_slice(&entry.bytes[within * size..][..size]);
-        }
-        image
     }
 }

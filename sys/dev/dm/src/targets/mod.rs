@@ -1,11 +1,14 @@
 //! The target types. Adding one: its file, its line here, its section in dm.4, its test.
 
+#[expect(dead_code, reason = "raid compares, mends, and spreads copies")]
+mod copies;
 mod crypt;
 mod delay;
 mod dust;
 mod error;
 mod flakey;
 mod linear;
+mod mirror;
 mod multipath;
 mod snapshot;
 mod striped;
@@ -27,6 +30,7 @@ pub static TARGETS: &[&TargetType] = &[
     &delay::DELAY,
     &flakey::FLAKEY,
     &dust::DUST,
+    &mirror::MIRROR,
     &multipath::MULTIPATH,
     &snapshot::SNAPSHOT,
     &snapshot::MERGE,

@@ -1,0 +1,239 @@
+//! What requests and the thread of a set share.
+
+use super::keeper::Keeper;
+use super::mend::Mends;
+use super::window::Windows;
+use super::{Action, Fault, Geometry, Member, Progress, Regions, Rules, Standing};
+use crate::event::Event;
+use crate::kern::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::lower::Lower;
+use crate::services::{Legs, Mailbox, Shared, ThreadState};
+use crate::target::PartQueue;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use dm_protocol::Failure;
+
+/// Whether requests come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Never loaded.
+    New,
+    /// They come.
+    Running,
+    /// They end.
+    Suspending { noflush: bool },
+    /// None is inside.
+    Resting,
+}
+
+/// What requests and the thread change.
+pub(super) struct State {
+    pub(super) regions: Regions,
+    pub(super) windows: Windows,
+    pub(super) phase: Phase,
+    /// Some member is out of use: writes are noted for it.
+    pub(super) degraded: bool,
+    /// Some member had an error.
+    pub(super) faulty: bool,
+    /// Writes whose window is being copied.
+    pub(super) blocked: PartQueue,
+    /// Writes whose region is not open.
+    pub(super) unmarked: PartQueue,
+    /// Writes without memory for their legs.
+    pub(super) starved: PartQueue,
+    /// Flushes without.
+    pub(super) starved_flushes: PartQueue,
+    /// Writes that wait for another table.
+    pub(super) held: PartQueue,
+    /// Requests come again.
+    pub(super) resumed: bool,
+    /// What a message asks for.
+    pub(super) wish: Option<Wish>,
+    pub(super) mends: Mends,
+}
+
+impl State {
+    /// Nobody is inside, and nothing is known.
+    pub(super) fn new(regions: Regions) -> Self {
+        Self {
+            regions,
+            windows: Windows::default(),
+            phase: Phase::New,
+            degraded: false,
+            faulty: false,
+            blocked: PartQueue::new(),
+            unmarked: PartQueue::new(),
+            starved: PartQueue::new(),
+            starved_flushes: PartQueue::new(),
+            held: PartQueue::new(),
+            resumed: false,
+            wish: None,
+            mends: Mends::default(),
+        }
+    }
+}
+
+/// What a command wants of the thread, and how it ended; the command waits for that.
+#[derive(Default)]
+pub(super) struct Orders {
+    pub(super) order: Option<Order>,
+    pub(super) answer: Option<Result<(), Failure>>,
+}
+
+/// What commands want of the thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Order {
+    /// Read the record.
+    Load,
+    /// Stop copying, and take back the marks that can be.
+    Rest,
+}
+
+/// What a message asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// Do this.
+    Begin(Action),
+    /// End what is done now; what is needed begins again.
+    Idle,
+    /// End what is done now, and begin nothing.
+    Freeze,
+}
+
+/// What all who work on a set share.
+pub struct Core {
+    pub geometry: Geometry,
+    pub members: Vec<Member>,
+    pub rules: Rules,
+    pub event: Arc<Event>,
+    /// For reading only: nothing is copied and nothing recorded.
+    pub readonly: bool,
+    pub(super) region_shift: u32,
+    pub(super) state: Shared<State>,
+    /// Regions whose copies may differ in some way; zero saves readers the lock.
+    pub(super) unsynced: AtomicU64,
+    /// Requests so far, to see whether somebody else uses the members.
+    pub(super) requests: AtomicU64,
+    pub(super) progress: Shared<Progress>,
+    pub(super) legs: Legs,
+    pub(super) flushes: Legs,
+    pub(super) mailbox: Arc<Mailbox>,
+    pub(super) orders: ThreadState<Orders>,
+    pub(super) keeper: Shared<Option<Keeper>>,
+    pub(super) rested: AtomicBool,
+}
+
+impl Core {
+    /// Thread context; sleeps. Has the thread do something.
+    pub(super) fn ask(&self, order: Order) -> Result<(), Failure> {
+        self.orders.with(|orders| orders.order = Some(order));
+        self.mailbox.poke();
+        self.orders.wait_for(|orders| orders.answer.take())
+    }
+
+    /// The thread has done it.
+    pub(super) fn answer(&self, answer: Result<(), Failure>) {
+        self.orders.with(|orders| orders.answer = Some(answer));
+    }
+
+    /// Any context. Looks at the regions or changes them.
+    pub fn regions<R>(&self, act: impl FnOnce(&mut Regions) -> R) -> R {
+        self.change(|state| act(&mut state.regions))
+    }
+
+    pub(super) fn change<R>(&self, act: impl FnOnce(&mut State) -> R) -> R {
+        self.state.with(|state| {
+            let result = act(state);
+            self.unsynced.store(state.regions.unsynced(), Ordering::SeqCst);
+            result
+        })
+    }
+
+    /// Any context. What is being copied.
+    pub fn progress(&self) -> Progress {
+        self.progress.with(|progress| *progress)
+    }
+
+    /// Any context. Asks for something; EBUSY is the caller's to say.
+    pub fn wish(&self, wish: Wish) {
+        self.state.with(|state| state.wish = Some(wish));
+        self.mailbox.poke();
+    }
+
+    /// True while requests may come.
+    pub fn is_running(&self) -> bool {
+        self.state.with(|state| state.phase == Phase::Running)
+    }
+
+    /// The device of a member that is written to.
+    pub fn written(&self, member: usize) -> Option<&Lower> {
+        let member = self.members.get(member).filter(|member| member.is_written())?;
+        member.lower()
+    }
+
+    /// The first copy that counts, of those on members in use, from number `from` on.
+    pub(super) fn source(&self, at: u64, from: usize) -> Option<usize> {
+        (from..self.geometry.copies()).find(|copy| {
+            let member = self.geometry.place(at, *copy).and_then(|(on, _)| self.members.get(on));
+            member.is_some_and(Member::is_live)
+        })
+    }
+
+    /// Can this member go out of use, so that nothing is lost?
+    fn may_lose(&self, number: usize) -> bool {
+        let live = |on: usize| self.members.get(on).is_some_and(Member::is_live);
+        if !live(number) {
+            return true;
+        }
+        let counts = self.rules.strict
+            && self.regions(|regions| regions.stale() != 0)
+            && self.source(0, 0) == Some(number);
+        !counts && self.geometry.enough(|on| on != number && live(on))
+    }
+
+    /// Thread context. A member goes out of use, if it can. What it may lack is noted.
+    pub fn lose(&self, number: usize) -> bool {
+        if !self.may_lose(number) {
+            return false;
+        }
+        let Some(member) = self.members.get(number) else { return false };
+        self.change(|state| {
+            member.set_standing(Standing::Dead);
+            state.degraded = true;
+            state.regions.lose();
+        });
+        true
+    }
+
+    /// Any context. A member has had an error.
+    pub fn note_fault(&self, number: usize, fault: Fault) {
+        let Some(member) = self.members.get(number) else { return };
+        self.state.with(|state| state.faulty = true);
+        if member.note(fault) && self.rules.tells_faults {
+            self.event.raise();
+        }
+    }
+
+    /// Thread context. Nothing is known of any region, and nobody is inside.
+    pub fn forget(&self) {
+        self.regions(|regions| {
+            regions.fill_stale(false);
+            regions.fill_absent(false);
+            regions.fill_marked(false);
+        });
+    }
+
+    /// Any context. A member could not be read while others were brought up to date.
+    pub(super) fn note_sync_fault(&self, number: usize) {
+        if self.rules.forgiving {
+            self.note_fault(number, Fault::Sync);
+        }
+    }
+
+    /// Thread context. Members were given their standing.
+    pub fn standings_set(&self) {
+        let gone = |member: &Member| !member.is_written();
+        let degraded = self.members.iter().any(gone);
+        self.state.with(|state| state.degraded = degraded);
+    }
+}

@@ -3,6 +3,7 @@
 use crate::glue::Glue;
 use crate::label;
 use crate::sys::{self, lwp};
+use crate::unit::DRIVER;
 use core::ffi::{c_int, c_ulong, c_void};
 use core::ptr::{self, NonNull};
 use dm::driver::Opened;
@@ -23,9 +24,8 @@ pub unsafe fn ioctl(
     flags: c_int,
     l: *mut lwp,
 ) -> c_int {
-    // The kernel looks into labels of its own for a device; only for wedges it needs one.
-    let wedges = [sys::DM_AWEDGE, sys::DM_DWEDGE, sys::DM_LWEDGES, sys::DM_MWEDGES];
-    let dev = if wedges.contains(&command) { 0 } else { sys::dev_t::MAX };
+    // For a device the kernel would look into labels of its own.
+    let dev = sys::dev_t::MAX;
     let Some((unit, opened)) = glue.units.find(minor).and_then(|u| Some((u, u.opened()?))) else {
         return Errno::ENXIO.number();
     };
@@ -37,14 +37,14 @@ pub unsafe fn ioctl(
             unsafe { data.cast::<sys::dkwedge_info>().write(info) };
             0
         }
-        sys::DM_GDISKINFO | sys::DM_LWEDGES => {
+        sys::DM_GDISKINFO => {
             let _description = unit.description.lock();
             // SAFETY: an attached disk whose description we hold, and the caller's contract.
             unsafe { sys::disk_ioctl(unit.disk(), dev, command, data, flags, l) }
         }
-        sys::DM_AWEDGE | sys::DM_DWEDGE | sys::DM_MWEDGES => {
-            // SAFETY: an attached disk, and the caller's contract.
-            unsafe { sys::disk_ioctl(unit.disk(), dev, command, data, flags, l) }
+        sys::DM_AWEDGE | sys::DM_DWEDGE | sys::DM_LWEDGES | sys::DM_MWEDGES => {
+            // SAFETY: the caller's contract.
+            unsafe { unit.wedges.ioctl(unit, &DRIVER, command, data, (flags, l)) }
         }
         // There is no label to protect.
         sys::DM_WLABEL => 0,

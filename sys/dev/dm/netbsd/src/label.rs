@@ -9,18 +9,14 @@ use dm::protocol::{Geometry, Sector};
 /// The geometry that the stock driver made up: sectors in a track, tracks in a cylinder.
 const SECTORS: u32 = 32;
 const TRACKS: u32 = 64;
+/// What labels say of boot block and superblock.
+const BOOT_BYTES: u32 = 8192;
 
-/// Fills in the geometry, and the dictionary that clients get of it.
+/// Fills in sizes and geometry.
 ///
 /// # Safety
 /// An attached disk whose description the caller holds; thread context.
-pub unsafe fn describe(
-    disk: *mut disk,
-    device: *mut device,
-    size: u64,
-    sector_size: u32,
-    set: Option<Geometry>,
-) {
+pub unsafe fn measure(disk: *mut disk, size: u64, sector_size: u32, set: Option<Geometry>) {
     // SAFETY: the caller's contract.
     let described = unsafe { &mut *disk };
     let unit = u64::from(sector_size.max(512)) / 512;
@@ -35,7 +31,22 @@ pub unsafe fn describe(
     geometry.dg_nsectors = shape.sectors;
     geometry.dg_ntracks = shape.heads;
     geometry.dg_ncylinders = shape.cylinders;
-    if count != 0 {
+}
+
+/// As `measure`, and makes the dictionary that clients get of it.
+///
+/// # Safety
+/// As `measure`; `device` is the disk's.
+pub unsafe fn describe(
+    disk: *mut disk,
+    device: *mut device,
+    size: u64,
+    sector_size: u32,
+    set: Option<Geometry>,
+) {
+    // SAFETY: the caller's contract.
+    unsafe { measure(disk, size, sector_size, set) };
+    if size != 0 {
         // SAFETY: an attached disk with a geometry, and its device.
         unsafe { sys::disk_set_info(device, disk, c"ESDI".as_ptr()) };
     }
@@ -56,8 +67,10 @@ fn shape(count: u64, set: Option<Geometry>) -> Geometry {
 /// The name under which a disk and its counters are listed.
 ///
 /// # Safety
-/// An attached disk; `name` is a C string; thread context.
+/// An attached disk; `name` is a C string that stays until the next one; thread context.
 pub unsafe fn rename(disk: *mut disk, name: &str) {
+    // SAFETY: the caller's contract.
+    unsafe { (*disk).dk_name = name.as_ptr().cast() };
     // SAFETY: the caller's contract; its counters stay as long as it is attached.
     let counters = unsafe { (*disk).dk_stats };
     #[cfg(netbsd10)]
@@ -116,6 +129,8 @@ pub fn disklabel(name: &str, size: u64, sector_size: u32, set: Option<Geometry>)
     label.d_secperunit = count;
     label.d_rpm = 3600;
     label.d_interleave = 1;
+    label.d_bbsize = BOOT_BYTES;
+    label.d_sbsize = BOOT_BYTES;
     let raw = sys::RAW_PART as usize;
     label.d_npartitions = raw as u16 + 1;
     label.d_partitions[raw].p_size = count;

@@ -8,7 +8,7 @@ use crate::opens::{Opens, Way};
 use crate::request;
 use crate::sys::{self, Constant, disk, dkdriver};
 use crate::thread::c_string;
-use crate::wedge;
+use crate::wedge::{self, Wedges};
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -30,8 +30,7 @@ pub const LARGEST: u64 = i64::MAX as u64 / 512;
 pub struct Unit {
     pub minor: u32,
     disk: UnsafeCell<disk>,
-    /// The disk's name for dk(4), which stays; a C string.
-    parent: Option<String>,
+    pub wedges: Wedges,
     /// Held while the disk's counters change.
     counters: SpinMutex<()>,
     /// Held while the disk's description is read or replaced.
@@ -47,7 +46,7 @@ pub struct Unit {
 /// What clients are told, besides numbers that requests need too.
 #[derive(Default)]
 pub struct Description {
-    /// The name that iostat(8) shows; a C string.
+    /// What the disk's name points to; a C string.
     name: String,
     pub geometry: Option<Geometry>,
 }
@@ -56,7 +55,7 @@ pub struct Description {
 unsafe impl Sync for Unit {}
 
 #[allow(unused_variables, clippy::needless_update, reason = "older kernels have no further fields")]
-static DRIVER: Constant<dkdriver> = Constant({
+pub static DRIVER: Constant<dkdriver> = Constant({
     // SAFETY: functions that are not there, and null pointers.
     let none: dkdriver = unsafe { MaybeUninit::zeroed().assume_init() };
     dkdriver { d_strategy: Some(request::strategy), d_minphys: Some(sys::minphys), ..none }
@@ -70,7 +69,7 @@ impl Unit {
         let unit: &'static Self = Box::leak(Box::new(Self {
             minor,
             disk: UnsafeCell::new(disk),
-            parent: wedge::parent(minor),
+            wedges: Wedges::new(),
             counters: SpinMutex::new(()),
             description: Mutex::new(Description::default()),
             size: AtomicU64::new(0),
@@ -91,20 +90,16 @@ impl Unit {
         Ok(unit)
     }
 
-    /// The disk is listed, and its counters shown, under the device's name. dk(4), which looks
-    /// for its parent's driver and unit, finds another name.
+    /// The disk is listed, and its counters shown, under the device's name.
     fn attach_disk(&self, name: &str) {
         let mut description = self.description.lock();
         description.name = c_string(name);
-        // SAFETY: ours, in its place; the driver outlives it, and so does a name.
+        // SAFETY: ours, in its place; the driver outlives it, as does the name, or another.
         unsafe {
             sys::disk_init(self.disk(), description.name.as_ptr().cast(), &raw const DRIVER.0)
         };
         // SAFETY: initialised.
         unsafe { sys::disk_attach(self.disk()) };
-        let lasting = self.parent.as_ref().map_or(c"dm".as_ptr(), |name| name.as_ptr().cast());
-        // SAFETY: attached; nobody can have found its wedges before it is shown.
-        unsafe { (*self.disk()).dk_name = lasting };
     }
 
     /// Thread context. Hides a device that nobody has open, and forgets it.
@@ -115,8 +110,7 @@ impl Unit {
         // SAFETY: the caller's contract.
         let shown = unsafe { unit.as_ref() };
         dump::forget(shown.minor, shown.description.lock().name.trim_end_matches('\0'));
-        // SAFETY: attached; nobody has a wedge open, for that would have the device open.
-        unsafe { sys::dkwedge_delall(shown.disk()) };
+        shown.wedges.forget();
         // SAFETY: attached.
         unsafe { sys::disk_detach(shown.disk()) };
         // SAFETY: detached.
@@ -170,13 +164,15 @@ impl Unit {
         description.geometry = state.geometry;
         let name = c_string(state.name);
         if name != description.name {
-            // SAFETY: attached.
+            // SAFETY: attached; the name stays until the next.
             unsafe { label::rename(self.disk(), &name) };
             description.name = name;
         }
         let device = self.device.load(Ordering::Acquire);
         // SAFETY: attached, and we hold the description.
         unsafe { label::describe(self.disk(), device, size, state.sector_size, state.geometry) };
+        drop(description);
+        self.wedges.measure(self);
         size != before && size != 0
     }
 
@@ -184,9 +180,8 @@ impl Unit {
     /// holds is another device's business, or a read would have to wait.
     fn discover(&self) {
         let readable = self.opened().is_some_and(|opened| opened.flows() && !opened.carries());
-        if readable && self.parent.is_some() {
-            // SAFETY: attached, and not detached while it is open.
-            unsafe { sys::dkwedge_discover(self.disk()) };
+        if readable {
+            self.wedges.discover(self, &DRIVER);
         }
     }
 }

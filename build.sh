@@ -181,7 +181,7 @@ check_manuals() {
 }
 
 check_scripts() {
-	{ printf '%s\n' build.sh .ci/run sys/dev/dm/netbsd/build.sh && find tests -name '*.sh' ! -path '*/target/*'; } |
+	{ printf '%s\n' build.sh .ci/run sys/dev/dm/netbsd/build.sh share/rc.d/dm && find tests -name '*.sh' ! -path '*/target/*'; } |
 		xargs shellcheck
 }
 
@@ -260,15 +260,38 @@ put() {
 	install -m "$1" "$2" "$DESTDIR$PREFIX/$3"
 }
 
-cmd_install() { ## programs, manuals, completions: install [DESTDIR=dir] [PREFIX=/usr/local]
-	DESTDIR='' PREFIX=/usr/local
+# install_netbsd VERSION|DIR: into a NetBSD system's own places, for its kernel of that version or
+# source tree.
+install_netbsd() {
+	PREFIX=''
+	case $1 in
+	10.1 | 11.0) netbsd module --netbsd "$1" ;;
+	*) netbsd module --src "$1" ;;
+	esac
+	cmd_cross
+	put 755 target/x86_64-unknown-netbsd/release/dmsetup sbin/dmsetup
+	put 444 "$netbsd_work/dm.kmod" "stand/amd64/$netbsd_release/modules/dm/dm.kmod"
+	put 555 share/rc.d/dm etc/rc.d/dm
+	for manual in share/man/man[1-8]/*.[1-8] share/man/man9/*.9; do
+		[ ! -e "$manual" ] || put 444 "$manual" "usr/$manual"
+	done
+	say "dmsetup makes the nodes in /dev/mapper; 'dm=YES' in rc.conf starts /etc/dm.conf"
+}
+
+cmd_install() { ## programs, manuals, completions: install [DESTDIR=dir] [PREFIX=/usr/local] [NETBSD=10.1|11.0|source]
+	DESTDIR='' PREFIX=/usr/local NETBSD=''
 	for setting in "$@"; do
 		case $setting in
 		DESTDIR=*) DESTDIR=${setting#*=} ;;
 		PREFIX=*) PREFIX=${setting#*=} ;;
-		*) die "install takes DESTDIR= and PREFIX=, not $setting" ;;
+		NETBSD=*) NETBSD=${setting#*=} ;;
+		*) die "install takes DESTDIR=, PREFIX= and NETBSD=, not $setting" ;;
 		esac
 	done
+	[ -z "$NETBSD" ] || {
+		install_netbsd "$NETBSD"
+		return
+	}
 	cargo build --release --quiet --package dmsetup --package dm-host
 	for program in dmsetup dmhost; do put 755 "target/release/$program" "sbin/$program"; done
 	for manual in share/man/man*/*.[1-9]; do put 644 "$manual" "$manual"; done
@@ -276,6 +299,12 @@ cmd_install() { ## programs, manuals, completions: install [DESTDIR=dir] [PREFIX
 	put 644 "$completions/dmsetup.bash" share/bash-completion/completions/dmsetup
 	put 644 "$completions/dmsetup.fish" share/fish/vendor_completions.d/dmsetup.fish
 	put 644 "$completions/_dmsetup" share/zsh/site-functions/_dmsetup
+}
+
+cmd_vm() { ## tests in a NetBSD machine: vm --release DIR|URL | --image FILE [options] [tests]
+	# shellcheck source=/dev/null
+	. "$top/tests/vm/build.sh"
+	vm_main "$@"
 }
 
 # Coverage counters and comparisons are what libFuzzer steers by.

@@ -109,6 +109,9 @@ netbsd_bind() {
 		"$netbsd_work/bindings.rs" -target "$netbsd_clang" $netbsd_includes
 	number=$(sed -n 's/.*DM_NETBSD_VERSION: .* = \([0-9]*\);/\1/p' "$netbsd_work/bindings.rs")
 	say "bindings for __NetBSD_Version__ $number"
+	netbsd_release=$((number / 100000000)).$((number / 1000000 % 100))
+	# In development, the patch level tells kernels apart.
+	[ $((number / 1000000 % 100)) != 99 ] || netbsd_release=$netbsd_release.$((number / 100 % 10000))
 	version_flag=
 	[ "$number" -lt 900000000 ] || version_flag="--cfg netbsd10"
 }
@@ -128,7 +131,7 @@ netbsd_sources() {
 # netbsd_compile FEATURES: the static library, with core and alloc built the same way.
 netbsd_compile() {
 	netbsd_sources
-	# shellcheck disable=SC2086,SC2116 # on one line
+	# shellcheck disable=SC2046,SC2086,SC2116 # on one line
 	(cd "$netbsd" && DM_BINDINGS=$netbsd_work/bindings.rs CARGO_TARGET_DIR=$netbsd_work \
 		RUSTC=$rustc RUSTC_BOOTSTRAP=1 RUSTFLAGS=$(echo $netbsd_flags $(soft_ciphers) $version_flag) \
 		"$cargo" build --quiet --release --locked --features "$1" --target "$netbsd_target" \

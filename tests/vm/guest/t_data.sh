@@ -1,0 +1,116 @@
+#!/usr/bin/atf-sh
+# shellcheck shell=sh disable=SC1091,SC2086,SC2154
+# what is read and written is what the table says
+. "$(dirname "$0")/dm.subr"
+
+new_case linear_maps_what_the_table_says
+linear_maps_what_the_table_says_body() {
+	stamp
+	make l1 "0 1000 linear $b1 96
+1000 2000 linear $b2 32"
+	same first "$(sectors $m/rl1 0 1000)" "$(sectors "$r1" 96 1000)"
+	same second "$(sectors $m/rl1 1000 2000)" "$(sectors "$r2" 32 2000)"
+	same "raw and block" "$(sectors $m/l1 0 3000)" "$(sectors $m/rl1 0 3000)"
+	dd if=/dev/urandom of=data bs=512 count=256 2>/dev/null
+	dd if=data of=$m/rl1 bs=64k seek=0 2>/dev/null
+	same written "$(sectors data 0 256)" "$(sectors "$r1" 96 256)"
+}
+
+new_case a_request_across_segments_is_whole
+a_request_across_segments_is_whole_body() {
+	stamp
+	make l1 "0 60 linear $b1 0
+60 4 linear $b2 8
+64 64 linear $b1 128"
+	dd if=/dev/urandom of=data bs=64k count=1 2>/dev/null
+	dd if=data of=$m/rl1 bs=64k 2>/dev/null
+	same read "$(dd if=$m/rl1 bs=64k 2>/dev/null | cksum -a sha1)" "$(cksum -a sha1 <data)"
+	same middle "$(sectors "$r2" 8 4)" "$(sectors data 60 4)"
+}
+
+new_case striped_deals_chunks_in_turn
+striped_deals_chunks_in_turn_body() {
+	stamp
+	make s1 "0 4096 striped 2 16 $b1 32 $b2 64"
+	for chunk in 0 1 2 3 100 255; do
+		case $((chunk % 2)) in
+		0) disk=$r1 from=32 ;;
+		1) disk=$r2 from=64 ;;
+		esac
+		same "chunk $chunk" "$(sectors $m/rs1 $((chunk * 16)) 16)" \
+			"$(sectors "$disk" $((from + (chunk / 2) * 16)) 16)"
+	done
+	dd if=/dev/urandom of=data bs=64k count=8 2>/dev/null
+	dd if=data of=$m/rs1 bs=64k 2>/dev/null
+	same back "$(dd if=$m/rs1 bs=8k count=64 2>/dev/null | cksum -a sha1)" "$(cksum -a sha1 <data)"
+}
+
+new_case striped_over_more_than_four
+striped_over_more_than_four_body() {
+	stamp
+	make s6 "0 768 striped 6 8 $b1 0 $b2 0 $b1 200 $b2 200 $b1 400 $b2 400"
+	same "chunk 4" "$(sectors $m/rs6 32 8)" "$(sectors "$r1" 400 8)"
+	same "chunk 5" "$(sectors $m/rs6 40 8)" "$(sectors "$r2" 400 8)"
+	same "chunk 6" "$(sectors $m/rs6 48 8)" "$(sectors "$r1" 8 8)"
+}
+
+new_case zero_reads_zeroes_and_takes_writes
+zero_reads_zeroes_and_takes_writes_body() {
+	need_disks
+	make z0 "0 2048 zero"
+	same size "$(size_of $m/rz0)" 1048576
+	same zeroes "$(dd if=$m/rz0 bs=64k 2>/dev/null | tr -d '\0' | wc -c | tr -d ' ')" 0
+	dd if=/dev/urandom of=data bs=64k count=1 2>/dev/null
+	dd if=data of=$m/rz0 bs=64k 2>/dev/null || atf_fail "a write"
+	same "zeroes again" "$(dd if=$m/rz0 bs=64k 2>/dev/null | tr -d '\0' | wc -c | tr -d ' ')" 0
+}
+
+new_case error_fails_and_nothing_else_does
+error_fails_and_nothing_else_does_body() {
+	stamp
+	make e0 "0 64 linear $b1 0
+64 64 error
+128 64 linear $b1 128"
+	same before "$(sectors $m/re0 0 64)" "$(sectors "$r1" 0 64)"
+	same behind "$(sectors $m/re0 128 64)" "$(sectors "$r1" 128 64)"
+	dd if=$m/re0 of=data bs=512 skip=64 count=1 2>/dev/null && atf_fail "a read"
+	dd if=/dev/zero of=$m/re0 bs=512 seek=127 count=1 2>/dev/null && atf_fail "a write"
+	[ "$(dd if=$m/re0 bs=512 2>/dev/null | wc -c)" -eq 32768 ] || atf_fail "not up to the error"
+}
+
+new_case a_read_past_the_end_is_cut
+a_read_past_the_end_is_cut_body() {
+	stamp
+	make t1 "0 1000 linear $b1 0"
+	same size "$(size_of $m/rt1)" 512000
+	same data "$(dd if=$m/rt1 bs=64k 2>/dev/null | cksum -a sha1)" "$(sectors "$r1" 0 1000)"
+	dd if=/dev/zero bs=64k count=8 2>/dev/null | dd of=$m/rt1 bs=64k 2>/dev/null
+	same behind "$(sectors "$r1" 1000 4)" "$(sectors "$r1" 1000 4)"
+	dm remove t1
+	make t3 "0 1008 striped 3 56 $b1 0 $b2 0 $b1 4096"
+	same "striped" "$(size_of $m/rt3)" 516096
+}
+
+new_case devices_lie_on_one_another
+devices_lie_on_one_another_body() {
+	stamp
+	make low "0 4096 striped 2 8 $b1 0 $b2 0"
+	make mid "0 4000 linear $m/low 96"
+	make top "0 100 linear $m/mid 10
+100 100 linear $m/mid 3000"
+	same one "$(sectors $m/rtop 0 100)" "$(sectors $m/rlow 106 100)"
+	same two "$(sectors $m/rtop 100 100)" "$(sectors $m/rlow 3096 100)"
+	dm remove low
+	exists low || atf_fail "a device went that another lies on"
+}
+
+new_case iostat_counts_what_was_done
+iostat_counts_what_was_done_body() {
+	stamp
+	make io1 "0 2048 linear $b1 0"
+	counted=$(sysctl -n hw.iostatnames 2>/dev/null | tr ' ' '\n' | grep -cx io1)
+	same "iostat lists it" "$counted" 1
+	dd if=$m/rio1 of=/dev/null bs=64k count=16 2>/dev/null
+	iostat -x io1 >seen 2>&1 || atf_fail "iostat: $(cat seen)"
+	grep -q io1 seen || atf_fail "iostat says nothing of it"
+}

@@ -233,7 +233,7 @@ netbsd_linker() {
 cmd_cross() { ## dmsetup and libdm for NetBSD 10/amd64, into target/x86_64-unknown-netbsd/release
 	netbsd_linker
 	CARGO_TARGET_X86_64_UNKNOWN_NETBSD_LINKER=$out/netbsd-cc \
-		cargo_for x86_64-unknown-netbsd build --release --package libdm --package dmsetup
+		cargo_for x86_64-unknown-netbsd build --release --package libdm --package dmsetup --package dm-replay-log
 	readelf -n target/x86_64-unknown-netbsd/release/dmsetup | grep 'IDENT' ||
 		die "dmsetup carries no note of NetBSD"
 }
@@ -292,8 +292,8 @@ cmd_install() { ## programs, manuals, completions: install [DESTDIR=dir] [PREFIX
 		install_netbsd "$NETBSD"
 		return
 	}
-	cargo build --release --quiet --package dmsetup --package dm-host
-	for program in dmsetup dmhost; do put 755 "target/release/$program" "sbin/$program"; done
+	cargo build --release --quiet --package dmsetup --package dm-replay-log --package dm-host
+	for program in dmsetup dm-replay-log dmhost; do put 755 "target/release/$program" "sbin/$program"; done
 	for manual in share/man/man*/*.[1-9]; do put 644 "$manual" "$manual"; done
 	completions=sbin/dmsetup/completions
 	put 644 "$completions/dmsetup.bash" share/bash-completion/completions/dmsetup
@@ -360,10 +360,10 @@ cmd_miri() { ## the driver under Miri, which finds undefined behaviour; argument
 }
 
 cmd_oracle() { ## a Linux kernel's dm beside ours: oracle [--record] [part of a case's name ...]
-	[ "$(uname -sm)" = "Linux x86_64" ] && have apt-get || {
+	if [ "$(uname -sm)" != "Linux x86_64" ] || ! have apt-get; then
 		echo "SKIPPED: the guest is made of Debian's packages for x86_64"
 		exit 77
-	}
+	fi
 	packages qemu-system-x86 cpio kmod debian-archive-keyring
 	counts_start
 	guest=${DM_GUEST:-${XDG_CACHE_HOME:-$HOME/.cache}/dm-oracle}

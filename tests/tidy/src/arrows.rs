@@ -50,6 +50,7 @@ const ARROWS: &[Arrow] = &[
     },
     Arrow { manifest: "lib/plist/Cargo.toml", ours: &["dm-protocol"], others: None },
     Arrow { manifest: "lib/libdm/Cargo.toml", ours: &["dm-protocol", "dm-plist"], others: None },
+    Arrow { manifest: "sbin/dm-replay-log/Cargo.toml", ours: &["dm-protocol"], others: None },
     Arrow { manifest: "sbin/dmsetup/Cargo.toml", ours: &["dm-protocol", "libdm"], others: None },
 ];
 

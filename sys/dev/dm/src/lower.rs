@@ -133,10 +133,25 @@ impl Lower {
     /// # Errors
     /// EINVAL for an operation without data; else the device's.
     pub fn transfer(&self, op: Op, fua: bool, at: Sector, data: &mut Buffer) -> Result<(), Errno> {
-        if !op.has_data() {
+        self.transfer_first(op, fua, at, data, data.length())
+    }
+
+    /// As [`Lower::transfer`], with the first `count` sectors of a buffer.
+    ///
+    /// # Errors
+    /// As there; EINVAL if the buffer is shorter.
+    pub fn transfer_first(
+        &self,
+        op: Op,
+        fua: bool,
+        at: Sector,
+        data: &mut Buffer,
+        count: Sectors,
+    ) -> Result<(), Errno> {
+        if !op.has_data() || count > data.length() {
             return Err(Errno::EINVAL);
         }
-        let piece = Piece { op, fua, at, count: data.length() };
+        let piece = Piece { op, fua, at, count };
         wait::transfer(piece, Some(data.bytes_mut()), |child| self.submit(child, at))
     }
 

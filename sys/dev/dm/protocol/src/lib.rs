@@ -24,6 +24,7 @@ mod names;
 mod reply;
 mod request;
 mod units;
+pub mod write_log;
 
 pub use command::{Command, Privilege};
 pub use devno::DevNo;

@@ -8,6 +8,7 @@ mod dust;
 mod error;
 mod flakey;
 mod linear;
+mod log_writes;
 mod mirror;
 mod multipath;
 mod snapshot;
@@ -31,6 +32,7 @@ pub static TARGETS: &[&TargetType] = &[
     &flakey::FLAKEY,
     &dust::DUST,
     &mirror::MIRROR,
+    &log_writes::LOG_WRITES,
     &multipath::MULTIPATH,
     &snapshot::SNAPSHOT,
     &snapshot::MERGE,

@@ -3,8 +3,8 @@
 //! It sees numbers and flags, no memory. So what most programs do all day passes at full speed.
 //! Reported are ioctls of the device mapper's type, the opening of files that are there for
 //! reading and writing at once, as the control node is opened, and for reading without any
-//! further flag, as fopen(3) opens files in /sys, and questions for keys of the kernel; where we cannot mount or make nodes, also what
-//! has to be feigned for that.
+//! further flag, as fopen(3) opens files in /sys, and questions for keys of the kernel; where we
+//! cannot mount or make nodes, also what has to be feigned for that.
 
 use libc::{seccomp_data, sock_filter};
 use std::mem::offset_of;

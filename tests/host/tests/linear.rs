@@ -1,7 +1,7 @@
 //! linear: parameters, what it prints, refusals, I/O.
 
 use dm::kern::disk::Op;
-use dm_protocol::{Action, Errno, ReplyBody};
+use dm_protocol::{Action, DeviceName, Errno, ReplyBody};
 use dm_tests::snapshot::{everything, lines};
 use dm_tests::{DiskSpec, World};
 
@@ -155,4 +155,26 @@ fn an_error_below_keeps_its_number() {
     assert_eq!(device.read(0, 16), Err(Errno::ENXIO));
     assert_eq!(device.write(4, &[0; 512]), Err(Errno::ENXIO));
     device.read(0, 4).expect("the rest is well");
+}
+
+#[test]
+fn a_table_is_loaded_above_a_device_that_gets_its_own_later() {
+    let world = World::new();
+    let disk = world.disk(64);
+    let action =
+        Action::Create { name: DeviceName::new("low").expect("a name"), uuid: None, minor: None };
+    let minor = world.on("", action).expect("a device").minor;
+    let low = format!("{}:{minor}", dm::kern::node::major());
+    world.try_create("top", &format!("0 16 linear {low} 0")).expect("there is no size to exceed");
+    let top = world.open("top");
+    assert_eq!(top.read(0, 1), Err(Errno::EIO), "no table below");
+    world.load("low", &format!("0 8 linear {} 0", disk.name())).expect("a table");
+    world.on("low", Action::Resume).expect("resumed");
+    top.write(7, &[1; 512]).expect("within");
+    assert_eq!(top.read(7, 1).expect("within"), [1; 512]);
+    assert_eq!(top.read(8, 1), Err(Errno::EINVAL), "beyond");
+    assert_eq!(top.write(7, &[1; 1024]), Err(Errno::EINVAL), "half beyond");
+    let refused =
+        world.try_create("d", &format!("0 16 linear {low} 0")).expect_err("it has a size");
+    assert_eq!(refused.errno, Errno::EINVAL);
 }

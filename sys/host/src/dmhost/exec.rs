@@ -1,5 +1,6 @@
 //! Running a program instead of serving devices.
 
+use crate::logger;
 use crate::options::Verb;
 use dm_host::exec::{self, keeper};
 use std::io;
@@ -8,8 +9,12 @@ use std::process::ExitCode;
 
 /// Does what the command line says; the program's exit status is ours.
 pub fn run(verb: &Verb) -> ExitCode {
+    logger::start(match verb {
+        Verb::Exec { verbose, .. } => *verbose,
+        Verb::KeepLoops { .. } => 0,
+    });
     let done = match verb {
-        Verb::Exec { command } => exec::run(command).map(ExitCode::from),
+        Verb::Exec { command, .. } => exec::run(command).map(ExitCode::from),
         Verb::KeepLoops { folder } => {
             let stream = io::stdin().as_fd().try_clone_to_owned();
             let stream = stream.map_err(|error| error.to_string());

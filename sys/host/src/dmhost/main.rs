@@ -16,11 +16,11 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    logger::start(options.verbose);
     #[cfg(target_os = "linux")]
     if let Some(verb) = &options.verb {
         return exec::run(verb);
     }
+    logger::start(options.verbose);
     let run = if options.daemon { daemon::start } else { service::run };
     match run(&options) {
         Ok(()) => ExitCode::SUCCESS,

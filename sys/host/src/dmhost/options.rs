@@ -80,6 +80,10 @@ pub enum Verb {
     /// Run a Linux program as if the kernel had a device mapper
     #[cfg(target_os = "linux")]
     Exec {
+        /// Log more; twice for everything
+        #[arg(short, long, action = clap::ArgAction::Count)]
+        verbose: u8,
+
         /// The program and its arguments
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
         command: Vec<OsString>,
@@ -110,5 +114,11 @@ mod tests {
         assert_eq!((options.mode, options.verbose), (0o660, 2));
         assert!(Options::try_parse_from(["dmhost", "--mode", "999"]).is_err());
         assert!(Options::try_parse_from(["dmhost", "--daemon", "--foreground"]).is_err());
+        #[cfg(target_os = "linux")]
+        {
+            let words = ["dmhost", "exec", "-v", "sh", "-v", "-c", "true"];
+            let verb = Options::try_parse_from(words).unwrap().verb;
+            assert!(matches!(verb, Some(Verb::Exec { verbose: 1, command }) if command.len() == 4));
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Everything that can be seen of a driver, to compare before and after.
 
 use crate::world::{SYS, World};
-use dm_protocol::{Action, Flags, Reply, ReplyBody, Request, Selector};
+use dm_protocol::{Action, Errno, Flags, Reply, ReplyBody, Request, Selector};
 
 /// Everything that can be seen: the list of devices, and of each its state, both tables, its
 /// dependencies and its node.
@@ -42,4 +42,14 @@ pub fn lines(world: &World, name: &str, status: bool) -> Vec<String> {
         format!("{} {} {} {}", segment.start, segment.length, segment.target, segment.params)
     };
     segments.iter().map(line).collect()
+}
+
+/// A table is refused for this reason, with EINVAL unless a disk is missing, and all is as before.
+pub fn refuses(world: &World, table: &str, why: &str) {
+    let before = everything(world);
+    let failure = world.try_create("refused", table).expect_err(table);
+    assert!(failure.message.contains(why), "{table}: {}", failure.message);
+    let missing = why.contains("there is no disk");
+    assert_eq!(failure.errno, if missing { Errno::ENOENT } else { Errno::EINVAL }, "{table}");
+    assert_eq!(everything(world), before, "{table}");
 }

@@ -2,7 +2,7 @@
 
 use dm::kern::disk::Op;
 use dm_protocol::{Action, Errno, Flags};
-use dm_tests::snapshot::{everything, lines};
+use dm_tests::snapshot::{everything, lines, refuses};
 use dm_tests::{Device, Disk, DiskSpec, Mode, World, until};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -57,7 +57,6 @@ fn table_and_status_print_what_linux_prints() {
 fn wrong_arguments_are_refused_with_a_reason_and_change_nothing() {
     let world = World::new();
     let disks = disks(&world);
-    let before = everything(&world);
     for (words, why) in [
         ("@0 0", "argument 3 (delay) is missing"),
         ("@0 0 x", "argument 3 (delay) \"x\": is not a decimal number"),
@@ -72,9 +71,7 @@ fn wrong_arguments_are_refused_with_a_reason_and_change_nothing() {
         ("@0 0 1 jitter 1 1 1", "is one too many"),
         ("@0 0 1 mem:0 0 1", "there is no disk"),
     ] {
-        let failure = world.try_create("d", &table(&disks, words)).expect_err(words);
-        assert!(failure.message.contains(why), "{words}: {}", failure.message);
-        assert_eq!(everything(&world), before, "{words}");
+        refuses(&world, &table(&disks, words), why);
     }
 }
 

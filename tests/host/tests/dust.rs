@@ -2,7 +2,7 @@
 
 use dm::kern::disk::Op;
 use dm_protocol::Errno;
-use dm_tests::snapshot::{everything, lines};
+use dm_tests::snapshot::{lines, refuses};
 use dm_tests::{Device, Disk, World};
 use std::sync::Arc;
 
@@ -34,7 +34,6 @@ fn table_and_status_print_what_linux_prints() {
 fn wrong_arguments_are_refused_with_a_reason_and_change_nothing() {
     let world = World::new();
     let disk = world.disk(64);
-    let before = everything(&world);
     for (words, why) in [
         ("@ 0", "argument 3 (block) is missing"),
         ("@ 1 512", "64 sectors from 1 on are beyond"),
@@ -45,10 +44,7 @@ fn wrong_arguments_are_refused_with_a_reason_and_change_nothing() {
         ("@ 0 512 1", "is one too many"),
     ] {
         let words = words.replace('@', &disk.name());
-        let failure = world.try_create("d", &format!("0 64 dust {words}")).expect_err(&words);
-        assert_eq!(failure.errno, Errno::EINVAL, "{words}");
-        assert!(failure.message.contains(why), "{words}: {}", failure.message);
-        assert_eq!(everything(&world), before, "{words}");
+        refuses(&world, &format!("0 64 dust {words}"), why);
     }
 }
 

@@ -103,7 +103,9 @@ impl Serving {
         match (keeping, fuse) {
             (Ok(keeping), Ok(fuse)) => {
                 let keeping = Arc::new(keeping);
-                let nodes = Arc::new(LoopNodes::new(&driver, &registry, Arc::clone(&keeping)));
+                let space = place.outside.clone();
+                let nodes = LoopNodes::new(&driver, &registry, Arc::clone(&keeping), space);
+                let nodes = Arc::new(nodes);
                 registry
                     .subscribe(Arc::clone(&nodes) as Arc<dyn Watch>)
                     .map_err(|w| w.to_string())?;

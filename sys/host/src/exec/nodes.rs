@@ -5,7 +5,7 @@
 
 use super::keeping::Keeping;
 use super::loops::{self, Shape};
-use super::openers;
+use super::openers::{self, Others};
 use super::translate::Nodes;
 use crate::front::{Registry, Shown, Watch, failure};
 use crate::kern::hold;
@@ -37,14 +37,22 @@ pub struct LoopNodes {
     registry: Arc<Registry>,
     keeping: Arc<Keeping>,
     nodes: Mutex<HashMap<u32, Arc<Mutex<Node>>>>,
+    others: Others,
 }
 
 impl LoopNodes {
-    /// For the devices of a driver; the registry has to be told to watch.
+    /// For the devices of a driver; the registry has to be told to watch. Who sees the mounts of
+    /// the name `space` sees no nodes.
     #[must_use]
-    pub fn new(driver: &Arc<Driver>, registry: &Arc<Registry>, keeping: Arc<Keeping>) -> Self {
-        let registry = Arc::clone(registry);
-        Self { driver: Arc::downgrade(driver), registry, keeping, nodes: Mutex::default() }
+    pub fn new(
+        driver: &Arc<Driver>,
+        registry: &Arc<Registry>,
+        keeping: Arc<Keeping>,
+        space: PathBuf,
+    ) -> Self {
+        let others = Others { processes: vec![std::process::id(), keeping.process()], space };
+        let (driver, registry) = (Arc::downgrade(driver), Arc::clone(registry));
+        Self { driver, registry, keeping, nodes: Mutex::default(), others }
     }
 
     fn node(&self, minor: u32) -> Option<Arc<Mutex<Node>>> {
@@ -132,8 +140,8 @@ impl Nodes for LoopNodes {
 
     fn outside_opens(&self, minor: u32) -> u32 {
         let bound = self.own_opens(minor) > 0;
-        let own = [std::process::id(), self.keeping.process()];
-        if bound { openers::count(DevNo { major: loops::MAJOR, minor }, &own) } else { 0 }
+        let devno = DevNo { major: loops::MAJOR, minor };
+        if bound { openers::count(devno, &self.others) } else { 0 }
     }
 
     fn release(&self, minor: u32) -> Result<(), Errno> {

@@ -1,5 +1,5 @@
-//! Who has a block device open. The kernel counts, but tells nobody; so we look at what every
-//! process has open, at mounts, and at what lies on the device within the kernel.
+//! Who has a block device open. The kernel counts, but tells nobody; so we look at what processes
+//! have open, at mounts, and at what lies on the device within the kernel.
 
 use super::mounts;
 use super::notify::same_file;
@@ -7,15 +7,34 @@ use dm_protocol::DevNo;
 use rustix::fs::{AtFlags, CWD, FileType, StatxFlags, statx};
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-/// How often a block device is open, not counting these processes.
+/// Who is not looked at.
+#[derive(Clone, Debug, Default)]
+pub struct Others {
+    /// These processes.
+    pub processes: Vec<u32>,
+    /// Those that see the mounts of this name: they do not see our nodes.
+    pub space: PathBuf,
+}
+
+/// The name of the mounts that a process sees.
 #[must_use]
-pub fn count(devno: DevNo, without: &[u32]) -> u32 {
+pub fn space(process: &str) -> Option<PathBuf> {
+    fs::read_link(format!("/proc/{process}/ns/mnt")).ok()
+}
+
+/// How often a block device is open, as far as others are not concerned.
+#[must_use]
+pub fn count(devno: DevNo, others: &Others) -> u32 {
     let mut spaces = BTreeSet::new();
     let mut found = Vec::new();
     let mut mounted = false;
-    for process in processes().filter(|process| !without.contains(process)) {
+    for process in processes().filter(|process| !others.processes.contains(process)) {
+        let Some(space) = space(&process.to_string()) else { continue };
+        if space == others.space {
+            continue;
+        }
         for descriptor in descriptors(process, devno) {
             // A child has what its parent opened.
             let known = |other: &(u32, u32)| same_file(*other, (process, descriptor));
@@ -24,8 +43,7 @@ pub fn count(devno: DevNo, without: &[u32]) -> u32 {
             }
         }
         // Processes in one place see the same mounts.
-        let space = fs::read_link(format!("/proc/{process}/ns/mnt"));
-        if space.is_ok_and(|space| spaces.insert(space)) {
+        if spaces.insert(space) {
             mounted |= mounts::of(&process.to_string()).iter().any(|mount| mount.is_on(devno));
         }
     }
@@ -81,7 +99,8 @@ mod tests {
         if devno.major == 0 {
             return dm_skip::skip("the root is no block device");
         }
-        assert!(count(devno, &[]) >= 1);
-        assert_eq!(count(DevNo { major: 4000, minor: 1 }, &[]), 0);
+        assert!(count(devno, &Others::default()) >= 1);
+        let all = Others { space: space("self").unwrap(), ..Others::default() };
+        assert_eq!(count(DevNo { major: 4000, minor: 1 }, &all), 0);
     }
 }

@@ -65,6 +65,6 @@ pub fn wanted(minor: u32) -> bool {
 pub fn forget(minor: u32, name: &str) {
     if wanted(minor) {
         sys::dumpdev.store(dev_t::MAX, Ordering::Relaxed);
-        log::line(&format!("{name} was the dump device; there is none now"));
+        log::line(&format!("dm: {name} was the dump device; there is none now"));
     }
 }

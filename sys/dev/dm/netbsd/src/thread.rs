@@ -88,7 +88,7 @@ fn dm_kern_slot_count() -> usize {
 fn dm_kern_log(line: &str) {
     let line = c_string(line);
     // SAFETY: a format with its string.
-    unsafe { sys::printf(c"dm: %s\n".as_ptr(), line.as_ptr()) };
+    unsafe { sys::printf(c"%s\n".as_ptr(), line.as_ptr()) };
 }
 
 /// Text as C wants it, cut at a zero byte.

@@ -12,8 +12,9 @@
 //!
 //! # Locks, in the order in which they are taken
 //! `Device::control` (of a device above before those below), `Device::notice`,
-//! `Driver::topology`, `Driver::devices`, `Device::state`; then those of any
-//! context, each alone: a gate's, a queue's, the reserve's, an event's.
+//! `Driver::topology`, `Driver::devices`, `Device::state`; a target's
+//! [`services::ThreadState`], below `control` and no other; then those of any context, each
+//! alone: a gate's, a queue's, the reserve's, an event's, a target's.
 #![no_std]
 #![deny(unsafe_code, clippy::indexing_slicing, clippy::panic, clippy::expect_used)]
 

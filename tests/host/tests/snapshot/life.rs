@@ -444,3 +444,33 @@ fn segments_need_not_begin_at_the_beginning() {
     check(&snapshot, 3, 30, 60);
     check(&origin, 2, 10, 118);
 }
+
+#[test]
+fn tables_are_loaded_before_those_below_are_live() {
+    let world = World::new();
+    let (disk, low) = (world.disk(128), world.disk(512));
+    disk.set_bytes(0, &crate::pattern::stream(1, 0, 128));
+    let below = [("base", 128, &disk), ("cow", 512, &low)];
+    for (name, sectors, disk) in below {
+        world.make(name).expect("a device");
+        world.load(name, &format!("0 {sectors} linear {} 0", disk.name())).expect("a table");
+    }
+    for (name, how) in [("p", "P 8"), ("n", "N 8")] {
+        world.make(name).expect("a device");
+        let table = format!("0 128 snapshot /dev/mapper/base /dev/mapper/cow {how}");
+        world.load(name, &table).expect("a table");
+        let failure = world.on(name, Action::Resume).map(drop);
+        assert_eq!(failure.is_err(), name == "p", "{failure:?}");
+        if name == "n" {
+            world.on(name, Action::Remove).expect("removed");
+        }
+    }
+    world.make("o").expect("a device");
+    world.load("o", "0 128 snapshot-origin /dev/mapper/base").expect("a table");
+    for name in ["base", "cow", "p", "o"] {
+        world.on(name, Action::Resume).expect("resumed");
+    }
+    assert_eq!(status(&world, "p"), "0 128 snapshot 16/512 16");
+    put(&world.open("o"), 2, 0, 50);
+    check(&world.open("p"), 1, 0, 128);
+}

@@ -42,8 +42,17 @@ fn unit(cow: &Lower) -> u64 {
     u64::from(cow.sector_size() / 512).max(1)
 }
 
+fn layout_of(cow: &Lower, chunk: u64, unit_max: u64) -> Result<Layout, Failure> {
+    let layout = Layout::new(chunk).filter(|_| chunk.is_multiple_of(unit_max));
+    layout.ok_or_else(|| {
+        let message = format!("{cow} has chunks of {chunk} sectors, which cannot be used");
+        Failure::new(Errno::EINVAL, message)
+    })
+}
+
 /// A new store that keeps nothing on its device.
-pub(super) fn transient(layout: Layout) -> Result<Loaded, Failure> {
+pub(super) fn transient(cow: &Lower, chunk: u64, unit_max: u64) -> Result<Loaded, Failure> {
+    let layout = layout_of(cow, chunk, unit_max)?;
     let (store, table) = (Store::Transient { next: 0 }, Exceptions::new()?);
     Ok(Loaded { layout, store, table, valid: true, due: Due::Nothing })
 }
@@ -51,19 +60,17 @@ pub(super) fn transient(layout: Layout) -> Result<Loaded, Failure> {
 /// The store on a device; a new one if there is none. `chunk` is what the table asks for, 0 if
 /// it does not care; what the device says counts.
 pub(super) fn persistent(cow: &Lower, chunk: u64, unit_max: u64) -> Result<Loaded, Failure> {
-    let refuse = |why: &str| Failure::new(Errno::EINVAL, format!("{cow} {why}"));
     let header = read_header(cow)?;
     let chunk = match (header, chunk) {
         (Some(header), _) => u64::from(header.chunk),
         (None, 0) => CHUNK.max(unit_max),
         (None, chunk) => chunk,
     };
-    let layout = Layout::new(chunk).filter(|_| chunk.is_multiple_of(unit_max));
-    let layout = layout
-        .ok_or_else(|| refuse(&format!("has chunks of {chunk} sectors, which cannot be used")))?;
+    let layout = layout_of(cow, chunk, unit_max)?;
     if chunks(cow, layout) < 2 {
-        let why = format!("has {} sectors, and two chunks of {chunk} are needed", cow.size());
-        return Err(refuse(&why));
+        let size = cow.size();
+        let message = format!("{cow} has {size} sectors, and two chunks of {chunk} are needed");
+        return Err(Failure::new(Errno::EINVAL, message));
     }
     let area = Area::new(layout, u64::from(cow.sector_size()))?;
     let (store, table) = (Store::Persistent(area), Exceptions::new()?);

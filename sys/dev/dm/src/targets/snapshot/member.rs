@@ -114,7 +114,9 @@ impl Member {
             used,
         };
         let in_use = |works: &mut Works| works.all().any(|work| member.is_source(work));
-        if !member.inner().works.with(in_use) {
+        // A mapped device may get its table later, and its store is read then.
+        let later = matches!(member.cow(), Lower::Mapped(_)) && member.cow().size().is_zero();
+        if !later && !member.inner().works.with(in_use) {
             member.load()?;
         }
         Ok(member)
@@ -155,9 +157,10 @@ impl Member {
     /// Reads the store and puts it into a slot of our own.
     fn load(&self) -> Result<(), Failure> {
         let asked = self.chunk.load(Ordering::Relaxed);
+        let unit = unit(self.origin(), self.cow());
         let loaded = match self.persistent {
-            true => load::persistent(self.cow(), asked, unit(self.origin(), self.cow()))?,
-            false => load::transient(Layout::new(asked).ok_or(Errno::EINVAL)?)?,
+            true => load::persistent(self.cow(), asked, unit)?,
+            false => load::transient(self.cow(), asked, unit)?,
         };
         self.chunk.store(loaded.layout.chunk(), Ordering::Relaxed);
         let Loaded { layout, store, table, valid, due } = loaded;

@@ -119,6 +119,39 @@ END
 }
 
 #[test]
+fn lvm_snapshots_extends_and_merges_a_volume_in_use() {
+    if !dm_skip::have("lvm") {
+        return;
+    }
+    let Some(said) = script(
+        "export LVM_SUPPRESS_FD_WARNINGS=1 LVM_SYSTEM_DIR=$PWD; truncate -s 64M one
+         mkdir run locks; cat >lvm.conf <<END
+global { locking_dir = \"$PWD/locks\" event_activation = 0 use_lvmpolld = 0 }
+backup { backup = 0 archive = 0 }
+activation { monitoring = 0 }
+END
+         one=$(losetup -f --show one); trap 'losetup -d $one' EXIT; group=dms$$
+         fill() { tr '\\0' $2 </dev/zero | dd of=/dev/$group/$1 bs=64k \
+         count=$3 iflag=fullblock conv=notrunc,fsync status=none; }
+         holds() { head -c 1048576 /dev/$group/$1 | tr -d $2 | wc -c; }
+         (vgcreate $group $one; lvcreate -y -n v -L 8M $group; fill v A 16
+         lvcreate -s -n s -L 4M $group/v; fill v B 10) >/dev/null
+         holds s A; holds v AB; dmsetup status $group-s | cut -d' ' -f4-
+         (lvextend -L 8M $group/s; lvcreate -s -n t -L 8M $group/v; fill v C 3) >/dev/null
+         holds s A; holds t AB; dmsetup status $group-s | cut -d' ' -f4-
+         lvconvert --merge $group/s >/dev/null
+         for i in $(seq 100); do lvs $group/s >/dev/null 2>&1 || break; sleep 0.1; done
+         holds v A; holds t AB; dmsetup table $group-v | cut -d' ' -f3
+         (lvremove -y $group; vgremove $group) >/dev/null; dmsetup ls",
+    ) else {
+        return;
+    };
+    let lines: Vec<&str> = said.lines().collect();
+    let first = ["0", "0", "1296/8192 16", "0", "0", "1296/16384 16"];
+    assert_eq!(lines, [&first[..], &["0", "0", "snapshot-origin", "No devices found"]].concat());
+}
+
+#[test]
 fn cryptsetup_formats_opens_resizes_suspends_and_closes() {
     if !dm_skip::have("cryptsetup") || !dm_skip::have("mkfs.ext4") {
         return;

@@ -86,7 +86,7 @@ fn claim(loops: Loops, folder: &Path) -> Result<(Loops, u32, File), String> {
     let path = folder.join("marker");
     let marker = File::create_new(&path).and_then(|file| file.set_len(512).map(|()| file));
     let marker = marker.map_err(|error| format!("{}: {error}", path.display()))?;
-    let shape = Shape { sector_size: 512, readonly: false };
+    let shape = Shape { sector_size: 512, readonly: false, discard: false };
     let mut why = Errno::BUSY;
     for base in (0..SLOTS).map(|slot| FIRST + slot * STRIDE) {
         match loops.add(base) {
@@ -129,7 +129,7 @@ impl Keeper {
     }
 
     fn act(&self, request: &str) -> Result<(), Errno> {
-        let mut words = request.splitn(5, ' ');
+        let mut words = request.splitn(6, ' ');
         let mut word = || words.next().unwrap_or_default();
         let (verb, index) = (word(), word().parse().map_err(|_| Errno::INVAL)?);
         match verb {
@@ -149,7 +149,8 @@ impl Keeper {
             }
             "bind" | "reshape" => {
                 let sector_size = word().parse().map_err(|_| Errno::INVAL)?;
-                let shape = Shape { sector_size, readonly: word() == "ro" };
+                let (readonly, discard) = (word() == "ro", word() == "discard");
+                let shape = Shape { sector_size, readonly, discard };
                 let path = Path::new(word());
                 match verb {
                     "bind" => self.bind(index, path, shape),

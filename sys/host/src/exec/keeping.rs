@@ -120,9 +120,11 @@ impl Keeping {
     }
 
     fn with_file(&self, verb: &str, index: u32, file: &Path, shape: Shape) -> Result<(), Errno> {
-        let Shape { sector_size, readonly } = shape;
+        let Shape { sector_size, readonly, discard } = shape;
         let access = if readonly { "ro" } else { "rw" };
-        self.ask(format_args!("{verb} {index} {sector_size} {access} {}", file.display()))
+        let discard = if discard { "discard" } else { "keep" };
+        let file = file.display();
+        self.ask(format_args!("{verb} {index} {sector_size} {access} {discard} {file}"))
     }
 
     /// Unbinds it if nobody has it open.

@@ -77,6 +77,8 @@ pub struct Shape {
     pub sector_size: u32,
     /// Writes are refused.
     pub readonly: bool,
+    /// It takes discards.
+    pub discard: bool,
 }
 
 /// An ioctl whose argument is a number.
@@ -173,6 +175,7 @@ impl Loops {
         let at: *mut Config = &raw mut config;
         // SAFETY: it reads a `loop_config`.
         result(unsafe { libc::ioctl(device.as_raw_fd(), LOOP_CONFIGURE, at) })?;
+        limit_discards(index, shape);
         Ok(device)
     }
 
@@ -229,6 +232,7 @@ impl Loops {
         if rustix::fs::ioctl_blksszget(&device)? != shape.sector_size {
             number(&device, LOOP_SET_BLOCK_SIZE, shape.sector_size.into())?;
         }
+        limit_discards(index, shape);
         with_int(&device, BLKROSET, shape.readonly.into())
     }
 
@@ -240,6 +244,16 @@ impl Loops {
         let device = self.open(index, OFlags::RDONLY)?;
         rustix::fs::fsync(&device)
     }
+}
+
+/// A loop device takes discards for its file. Those of a table that takes none must not come:
+/// they would be writes of zeroes, which fill up a snapshot.
+fn limit_discards(index: u32, shape: Shape) {
+    let folder = PathBuf::from(format!("/sys/block/loop{index}/queue"));
+    let most = fs::read_to_string(folder.join("discard_max_hw_bytes")).unwrap_or_default();
+    let limit = if shape.discard { most.trim() } else { "0" };
+    // Without the right to set it, too much is asked of the device, which does it right.
+    let _ = fs::write(folder.join("discard_max_bytes"), limit);
 }
 
 /// Makes a device node, or leaves the one that is there.

@@ -75,7 +75,8 @@ impl LoopNodes {
             return;
         }
         let file = file(shown.minor);
-        let shape = Shape { sector_size: shown.sector_size, readonly: shown.readonly };
+        let Shown { sector_size, readonly, discard, .. } = *shown;
+        let shape = Shape { sector_size, readonly, discard };
         let done = match node.bound {
             true => self.keeping.reshape(shown.minor, &file, shape),
             false => self.keeping.bind(shown.minor, &file, shape),

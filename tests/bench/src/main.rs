@@ -1,8 +1,9 @@
 //! Measures the device mapper: `dm-bench [--quick] [part...]`.
 //!
-//! Parts: `driver`, `devices`, `startup`, `fronts`. Results are printed, and saved in
+//! Parts: `driver`, `devices`, `crypt`, `startup`, `fronts`. Results are printed, and saved in
 //! `target/bench`; `--keep` puts tables and plots into `docs/bench`, too.
 
+mod crypt;
 mod devices;
 mod driver;
 mod floor;
@@ -50,7 +51,7 @@ impl Effort {
 }
 
 /// What can be measured.
-const PARTS: [&str; 4] = ["driver", "devices", "startup", "fronts"];
+const PARTS: [&str; 5] = ["driver", "devices", "crypt", "startup", "fronts"];
 
 /// Results of the last run.
 const RESULTS: &str = "target/bench";
@@ -145,10 +146,13 @@ fn usage(word: &str) -> ExitCode {
 
 fn measure(effort: Effort, wanted: impl Fn(&str) -> bool) -> Vec<Row> {
     let folder = Path::new(RESULTS);
-    let parts: [&dyn Fn() -> Vec<Row>; 4] =
-        [&|| driver::run(effort), &|| devices::run(effort), &|| startup::run(effort), &|| {
-            fronts::run(effort, folder)
-        }];
+    let parts: [&dyn Fn() -> Vec<Row>; 5] = [
+        &|| driver::run(effort),
+        &|| devices::run(effort),
+        &|| crypt::run(effort),
+        &|| startup::run(effort),
+        &|| fronts::run(effort, folder),
+    ];
     let wanted = iter::zip(PARTS, parts).filter(|(name, _)| wanted(name));
     wanted.flat_map(|(_, run)| run()).collect()
 }

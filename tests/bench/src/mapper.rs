@@ -68,8 +68,8 @@ impl Mapper {
         self.open(minor)
     }
 
-    /// Opens a device for reading.
+    /// Opens a device.
     pub fn open(&self, minor: u32) -> Opened {
-        self.driver.open(minor, false).expect("the device is there")
+        self.driver.open(minor, true).expect("the device is there")
     }
 }

@@ -53,7 +53,7 @@ fn lists_come_back_typed() {
     dm.reload(&device, &table, Load::default()).expect("loaded");
     let inactive = Query { inactive: true, ..Query::default() };
     let segments = dm.table(&device, inactive).expect("a table").segments;
-    assert_eq!(segments[0].params, "254:16 3");
+    assert_eq!(segments[0].params.as_str(), "254:16 3");
     assert_eq!(segments[1].start, Sector(8));
     assert_eq!(dm.table(&device, Query::default()).expect("a table").segments, []);
     assert_eq!(dm.deps(&device, inactive).expect("deps").devices[0].name, "/dev/vdb");

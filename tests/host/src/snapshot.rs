@@ -39,7 +39,8 @@ pub fn lines(world: &World, name: &str, status: bool) -> Vec<String> {
     let reply = world.on(name, action).expect("the device is there");
     let ReplyBody::Segments(segments) = reply.body else { panic!("not segments") };
     let line = |segment: &dm_protocol::SegmentStatus| {
-        format!("{} {} {} {}", segment.start, segment.length, segment.target, segment.params)
+        let params = segment.params.as_str();
+        format!("{} {} {} {params}", segment.start, segment.length, segment.target)
     };
     segments.iter().map(line).collect()
 }

@@ -140,7 +140,7 @@ fn status_and_table_are_two_things() {
     dict.set(key::FLAGS, 0x14_u32);
     let reply = dm_protocol::Reply::decode(&world.ask(&SYS, dict)).expect("a reply");
     let dm_protocol::ReplyBody::Segments(segments) = reply.body else { panic!("no segments") };
-    assert_eq!(segments[0].params, format!("1 8 {devno} 0"), "as stock clients ask for tables");
+    assert_eq!(*segments[0].params, format!("1 8 {devno} 0"), "as stock clients ask for tables");
 }
 
 #[test]

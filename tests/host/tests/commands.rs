@@ -71,7 +71,7 @@ fn a_stock_client_creates_asks_and_removes() {
     let reply = Reply::decode(&world.ask(&SYS, table)).expect("a reply");
     assert_eq!((reply.name.as_str(), reply.target_count, reply.open_count), ("lin0", 1, 0));
     let ReplyBody::Segments(segments) = reply.body else { panic!("no segments") };
-    assert_eq!(segments[0].params, format!("{} 4", disk.devno()));
+    assert_eq!(*segments[0].params, format!("{} 4", disk.devno()));
     let mut remove = stock("remove");
     remove.set(key::FLAGS, 0xc_u32);
     remove.set(key::MINOR, minor);

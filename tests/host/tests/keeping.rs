@@ -44,7 +44,7 @@ fn keys_are_shown_to_the_superuser_only() {
         dict.set(dm_protocol::key::NAME, "x");
         let reply = dm_protocol::Reply::decode(&world.ask(&caller, dict)).expect("a reply");
         let ReplyBody::Segments(segments) = reply.body else { panic!("no segments") };
-        segments[0].params.clone()
+        segments[0].params.to_string()
     };
     assert_eq!(table(true), format!("{} 0 90", disk.devno()));
     assert_eq!(table(false), format!("{} 0 0", disk.devno()));

@@ -358,7 +358,7 @@ mod driver {
             start: segment.start,
             length: segment.length,
             target: segment.target.clone(),
-            params: params(segment),
+            params: params(segment).into(),
         };
         table.iter().map(status).collect()
     }

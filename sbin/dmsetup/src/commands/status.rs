@@ -9,7 +9,7 @@ use crate::session::{Session, Subject};
 use libdm::{Info, Query, SegmentStatus};
 use std::fmt::Write as _;
 use std::process;
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 pub fn status(session: &mut Session<'_>, call: &Call<'_>, _: &mut Report) -> Result<(), Fail> {
     let result = for_named_or_all(session, call, |session, subject, call| {
@@ -62,7 +62,7 @@ fn line(segment: &SegmentStatus) -> Zeroizing<String> {
     // Two numbers have at most twenty digits each.
     let mut line = String::with_capacity(43 + target.len() + params.len());
     // Writing to memory does not fail.
-    let _ = write!(line, "{start} {length} {target} {params}");
+    let _ = write!(line, "{start} {length} {target} {}", params.as_str());
     line.into()
 }
 
@@ -128,6 +128,5 @@ fn hide_key(segment: &mut SegmentStatus) {
         _ => word.into(),
     };
     let words: Vec<String> = segment.params.split(' ').enumerate().map(hidden).collect();
-    segment.params.zeroize();
-    segment.params = words.join(" ");
+    segment.params = words.join(" ").into();
 }

@@ -171,7 +171,7 @@ mod tests {
             start: Sector(start),
             length: Sectors(8),
             target: "linear".into(),
-            params: params.into(),
+            params: params.to_owned().into(),
         };
         let two = segments(&[segment(0, "1:2 3"), segment(8, "")]);
         assert_eq!(two.bytes[20..24], 48_u32.to_ne_bytes());

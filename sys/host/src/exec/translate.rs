@@ -271,7 +271,7 @@ impl Call<'_> {
             start: Sector(0),
             length: size,
             target: "loop".into(),
-            params: String::new(),
+            params: String::new().into(),
         };
         Some(Reply {
             minor,

@@ -7,6 +7,7 @@ use crate::{
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use zeroize::Zeroizing;
 
 /// What the driver answers. Every field but the major is always sent: stock clients read what is
 /// missing from uninitialised memory.
@@ -84,7 +85,7 @@ pub struct SegmentStatus {
     /// The target type's name.
     pub target: String,
     /// Its parameters, or its state.
-    pub params: String,
+    pub params: Zeroizing<String>,
 }
 
 /// A device below a table.
@@ -260,7 +261,7 @@ impl SegmentStatus {
             start: Sector(number(key::START)?),
             length: Sectors(number(key::LENGTH)?),
             target: dict.text(key::TYPE)?.unwrap_or_default().to_string(),
-            params: dict.text(key::PARAMS)?.unwrap_or_default().to_string(),
+            params: dict.text(key::PARAMS)?.unwrap_or_default().to_string().into(),
         })
     }
 }

@@ -11,7 +11,7 @@ fn bodies() -> Vec<(Action, ReplyBody)> {
         start: Sector(8),
         length: Sectors(u64::MAX),
         target: "linear".into(),
-        params: "253:1 0".into(),
+        params: "253:1 0".to_owned().into(),
     };
     let target = TargetVersion { name: "linear".into(), version: [1, 2, 3] };
     let entry = NameEntry { name: "a".into(), minor: 7, event_nr: 2, uuid: "U".into() };

@@ -10,9 +10,10 @@ use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
+use core::fmt::{self, Write};
 use dm_protocol::{
     Command, Errno, Failure, Flags, NameEntry, Reply, ReplyBody, Request, Sector, SegmentStatus,
-    TargetVersion,
+    TargetVersion, Zeroizing,
 };
 
 impl Driver {
@@ -62,12 +63,11 @@ impl Driver {
             request.action.command() == Command::Table || asked.contains(Flags::STATUS_TABLE);
         let keys = if caller.privileged { Keys::Shown } else { Keys::Hidden };
         let entry = |segment: &Segment| {
-            let mut params = String::new();
-            // Writing to a string cannot fail.
-            let _ = match parameters {
-                true => segment.target.params(&mut params, keys),
-                false => segment.target.status(&mut params),
+            let write = |out: &mut dyn Write| match parameters {
+                true => segment.target.params(out, keys),
+                false => segment.target.status(out),
             };
+            let params = wiped_text(write);
             SegmentStatus {
                 start: Sector(segment.start),
                 length: segment.length(),
@@ -88,6 +88,24 @@ fn asked_table(device: &Device, asked: Flags) -> Option<Arc<Table>> {
         true => state.inactive.clone(),
         false => state.live.clone(),
     }
+}
+
+/// Text that may hold a key: its place is taken once, so that no copy is left behind while it
+/// grows, and is wiped in the end.
+fn wiped_text(write: impl Fn(&mut dyn Write) -> fmt::Result) -> Zeroizing<String> {
+    struct Length(usize);
+    impl Write for Length {
+        fn write_str(&mut self, text: &str) -> fmt::Result {
+            self.0 = self.0.saturating_add(text.len());
+            Ok(())
+        }
+    }
+    let mut length = Length(0);
+    // Neither of the two can fail. Between them a state may have grown a little.
+    let _ = write(&mut length);
+    let mut text = Zeroizing::new(String::with_capacity(length.0.saturating_add(64)));
+    let _ = write(&mut *text);
+    text
 }
 
 fn version_of(kind: &TargetType) -> TargetVersion {

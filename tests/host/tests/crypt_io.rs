@@ -140,7 +140,8 @@ fn every_call_may_fail_and_a_retry_works() {
             failures += u32::from(result.is_err());
             assert!(n < 500, "no end of calls");
         }
-        assert!(failures > 10, "{kind}: {failures} failures");
+        // As many as there are transfers, or fewer when other calls came between them.
+        assert!(failures >= 8, "{kind}: {failures} failures");
         act(&device, 0).expect("it works");
     }
 }

@@ -5,31 +5,26 @@
 //! processor does it, else in threads. Differs: zeroes are written, not refused; no tags.
 
 mod keys;
+mod kit;
 mod line;
 mod zeroes;
 
 use crate::kern::disk::Op;
 use crate::lower::Lower;
 use crate::params::Params;
-use crate::services::{Buffer, BufferPool, Crew, Mail, Mailbox, cpu_count};
+use crate::services::{Crew, Mail, Mailbox, cpu_count};
 use crate::target::{Keys, Mapping, Part, Range, Setup, Target, TargetType};
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::sync::Arc;
 use core::fmt;
-use dm_protocol::{Errno, Failure, Sector, Sectors};
-use keys::KeySlot;
+use dm_protocol::{Errno, Failure, Sector};
+use kit::{Armed, Kit, PART};
 use line::{Line, Switch};
 use zeroes::Zeroes;
 
 pub(super) static CRYPT: TargetType = TargetType { name: "crypt", version: [1, 28, 0], build };
 
-/// The most that is encrypted as one part. A multiple of the longest sector.
-const PART: Sectors = Sectors(128);
-/// Memory for parts, set aside for each target: many short ones, and a few long ones.
-const LARGE_COUNT: usize = 8;
-const SMALL: Sectors = Sectors(16);
-const SMALL_COUNT: usize = 64;
 /// The most bytes that are worth less than waking a thread, where the processor has AES.
 const AT_ONCE_BYTES: usize = 32 * 1024;
 const THREADS_MAX: usize = 8;
@@ -41,9 +36,7 @@ struct Crypt {
 
 struct Inner {
     line: Line,
-    keys: KeySlot,
-    small: BufferPool,
-    large: BufferPool,
+    kit: Kit,
     mailbox: Arc<Mailbox>,
     zeroes: Zeroes,
     /// Do requests of a direction always do their own work?
@@ -53,12 +46,10 @@ struct Inner {
 
 fn build(setup: &mut Setup<'_>, params: &mut Params<'_>) -> Result<Box<dyn Target>, Failure> {
     let (line, key) = Line::parse(setup, params)?;
-    let keys = KeySlot::new(&line, key)?;
+    let keyed = keys::make(&line, key)?;
     let mailbox = Arc::new(Mailbox::new());
     let inner = Arc::new(Inner {
-        keys,
-        small: BufferPool::new(SMALL_COUNT, SMALL)?,
-        large: BufferPool::new(LARGE_COUNT, PART)?,
+        kit: Kit::new(keyed)?,
         zeroes: Zeroes::new(&mailbox, PART)?,
         mailbox,
         reads_at_once: line.options.has(Switch::NoReadWorkqueue),
@@ -82,19 +73,12 @@ impl Inner {
         self.line.iv_offset.wrapping_add(at.0)
     }
 
-    fn pool(&self, count: Sectors) -> &BufferPool {
-        if count <= SMALL { &self.small } else { &self.large }
-    }
-
     /// A thread: what was too much to do at once.
     fn work(&self) {
         loop {
             match self.mailbox.receive(None) {
                 Mail::Fresh(part) if part.op() == Op::WriteZeroes => self.zeroes.begin(self, part),
-                Mail::Fresh(part) => {
-                    let buffer = self.pool(part.count()).wait();
-                    self.write(part, buffer);
-                }
+                Mail::Fresh(part) => self.write_later(part),
                 Mail::Back(part, result) => self.read(part, result),
                 Mail::Errand(errand, result) => self.zeroes.go_on(self, errand, result),
                 Mail::Poke | Mail::Due => {}
@@ -103,24 +87,58 @@ impl Inner {
         }
     }
 
+    /// Any context. A part of a write came in.
+    fn begin_write(&self, part: Part) {
+        match self.kit.arm(part) {
+            Ok(Some(armed)) if self.writes_at_once || self.is_short(&armed.part) => {
+                self.write(armed);
+            }
+            Ok(Some(Armed { mut part, buffer, .. })) => {
+                *part.buffer() = Some(buffer);
+                self.mailbox.post(part);
+            }
+            Ok(None) => {}
+            Err(part) => part.finish(Err(Errno::EIO)),
+        }
+    }
+
+    /// A part whose memory came later, or is too much to encrypt at once.
+    fn write_later(&self, mut part: Part) {
+        match (part.buffer().take(), self.kit.cipher()) {
+            (Some(buffer), Some(cipher)) => self.write(Armed { part, buffer, cipher }),
+            (buffer, _) => {
+                *part.buffer() = buffer;
+                self.end_write(part, Err(Errno::EIO));
+            }
+        }
+    }
+
     /// Encrypts a part of a write, and sends it below.
-    fn write(&self, mut part: Part, mut buffer: Buffer) {
+    fn write(&self, Armed { mut part, mut buffer, cipher }: Armed) {
         let at = part.at();
         let data = part.data();
-        let to = buffer.bytes_mut().get_mut(..data.len());
-        let (Some(cipher), Some(to)) = (self.keys.cipher(), to) else {
-            self.pool(part.count()).give(buffer);
-            return part.finish(Err(Errno::EIO));
-        };
-        cipher.encrypt(self.counted(at), data, to);
+        // A buffer of a stock is as long as the parts that it is for.
+        if let Some(to) = buffer.bytes_mut().get_mut(..data.len()) {
+            cipher.encrypt(self.counted(at), data, to);
+        }
         *part.buffer() = Some(buffer);
         part.forward(&self.line.lower, self.below(at));
+    }
+
+    /// Any context. A part of a write is over.
+    fn end_write(&self, mut part: Part, result: Result<(), Errno>) {
+        let buffer = part.buffer().take();
+        let next = buffer.and_then(|buffer| self.kit.give(part.count(), buffer));
+        part.finish(result);
+        if let Some(next) = next {
+            self.mailbox.post(next);
+        }
     }
 
     /// Decrypts a part of a read, if it was read.
     fn read(&self, mut part: Part, result: Result<(), Errno>) {
         let result = result.and_then(|()| {
-            let cipher = self.keys.cipher().ok_or(Errno::EIO)?;
+            let cipher = self.kit.cipher().ok_or(Errno::EIO)?;
             cipher.decrypt_in_place(self.counted(part.at()), part.data_mut());
             Ok(())
         });
@@ -129,7 +147,7 @@ impl Inner {
 
     /// True if a part is done sooner than a thread wakes.
     fn is_short(&self, part: &Part) -> bool {
-        part.data().len() <= AT_ONCE_BYTES && self.keys.is_fast()
+        part.data().len() <= AT_ONCE_BYTES && self.kit.is_fast()
     }
 }
 
@@ -151,7 +169,7 @@ impl Target for Crypt {
 
     fn params(&self, out: &mut dyn fmt::Write, keys: Keys) -> fmt::Result {
         let inner = &*self.inner;
-        inner.line.write(out, &inner.keys.key(), keys)
+        inner.line.write(out, &inner.kit.keyed().key, keys)
     }
 
     fn lowers(&self) -> &[Lower] {
@@ -173,21 +191,15 @@ impl Target for Crypt {
                 let sector = inner.below(part.at());
                 part.forward(&inner.line.lower, sector);
             }
-            Op::Write if inner.writes_at_once || inner.is_short(&part) => {
-                match inner.pool(part.count()).take() {
-                    Some(buffer) => inner.write(part, buffer),
-                    None => inner.mailbox.post(part),
-                }
-            }
+            Op::Write => inner.begin_write(part),
             _ => inner.mailbox.post(part),
         }
     }
 
-    fn done(&self, mut part: Part, result: Result<(), Errno>) {
+    fn done(&self, part: Part, result: Result<(), Errno>) {
         let inner = &*self.inner;
-        if let Some(buffer) = part.buffer().take() {
-            inner.pool(part.count()).give(buffer);
-            part.finish(result);
+        if part.op() == Op::Write {
+            inner.end_write(part, result);
         } else if result.is_err() || inner.reads_at_once || inner.is_short(&part) {
             inner.read(part, result);
         } else {
@@ -196,18 +208,18 @@ impl Target for Crypt {
     }
 
     fn message(&self, words: &mut Params<'_>, _answer: &mut String) -> Result<(), Failure> {
-        self.inner.keys.message(&self.inner.line, words)
+        keys::message(&self.inner.line, &self.inner.kit, words)
     }
 
     fn postsuspend(&self) {
-        self.inner.keys.suspend();
+        self.inner.kit.set_suspended(true);
     }
 
     fn preresume(&self) -> Result<(), Failure> {
-        self.inner.keys.check()
+        keys::check(&self.inner.kit)
     }
 
     fn resume(&self) {
-        self.inner.keys.resume();
+        self.inner.kit.set_suspended(false);
     }
 }

@@ -92,7 +92,7 @@ impl Zeroes {
     fn write(&self, crypt: &Inner, mut errand: Errand, piece: &Piece) {
         let bytes = piece.count.0.saturating_mul(SECTOR_SIZE) as usize;
         let data = errand.bytes_mut().get_mut(..bytes);
-        let (Some(cipher), Some(data)) = (crypt.keys.cipher(), data) else {
+        let (Some(cipher), Some(data)) = (crypt.kit.cipher(), data) else {
             return self.go_on(crypt, errand, Err(Errno::EIO));
         };
         data.fill(0);

@@ -7,6 +7,9 @@
 # is compared with the best peer, each peer with ours: the median of the ratios of one round each.
 #
 #   NBD    nbdkit: nbdkit file --filter=offset; qsd: qemu-storage-daemon, raw with an offset
+#   crypt  NBD, encrypted by aes-xts-plain64 with sectors of 512 bytes; large: ours with sectors of
+#          4096, linear: ours without a cipher, which are compared like peers but are none;
+#          nbdkit-luks: nbdkit --filter=luks; qsd-luks: qemu-storage-daemon, luks
 #   files  direct: the file in memory itself, without anything between;
 #          which is compared like a peer but is none; qsd-fuse: qemu-storage-daemon's FUSE export; nbdfuse: libnbd's nbdfuse on that nbdkit
 #
@@ -65,10 +68,16 @@ trap 'exit 1' INT TERM
 head -c $((megabytes + 1))M /dev/urandom >"$dir/image"
 sectors=$((megabytes * 2048))
 
+# The key of volumes that are made anew each time.
+key=$(printf '%0128d' 7)
+crypt="0 $sectors crypt aes-xts-plain64 $key 0 $dir/image 2048"
+concise="v,,,rw,0 $sectors linear $dir/image 2048;c,,,rw,$crypt;l,,,rw,$crypt 1 sector_size:4096"
 "$dmhost" --dev-dir "$dir/dm" --daemon --pid-file "$dir/dmhost.pid" \
-	--concise "v,,,rw,0 $sectors linear $dir/image 2048" 2>"$dir/dmhost.log"
+	--concise "$concise" 2>"$dir/dmhost.log"
 nbd="ours|nbd+unix:///v?socket=$dir/dm/nbd.sock"
 files="ours|$dir/dm/mapper/v"
+crypt="ours|nbd+unix:///c?socket=$dir/dm/nbd.sock large|nbd+unix:///l?socket=$dir/dm/nbd.sock"
+crypt="$crypt linear|nbd+unix:///v?socket=$dir/dm/nbd.sock"
 if [ ! -e "$dir/dm/mapper/v" ]; then
 	skip "no FUSE here"
 	files=
@@ -83,10 +92,25 @@ wait_for() {
 	done
 }
 
+luks=
+if command -v qemu-img >/dev/null; then
+	luks=$dir/luks
+	qemu-img create -q -f luks --object secret,id=s,data=measured \
+		-o key-secret=s,iter-time=10,cipher-alg=aes-256,cipher-mode=xts,ivgen-alg=plain64 \
+		"$luks" ${megabytes}M
+else
+	skip "there is no qemu-img, which makes LUKS volumes"
+fi
+
 if command -v nbdkit >/dev/null; then
 	nbdkit -U "$dir/nbdkit.sock" -P "$dir/nbdkit.pid" --filter=offset \
 		file "$dir/image" offset=1M range=${megabytes}M
 	nbd="$nbd nbdkit|nbd+unix:///?socket=$dir/nbdkit.sock"
+	[ -z "$luks" ] || {
+		nbdkit -U "$dir/nbdkit-luks.sock" -P "$dir/nbdkit-luks.pid" --filter=luks \
+			file "$luks" passphrase=measured
+		crypt="$crypt nbdkit-luks|nbd+unix:///?socket=$dir/nbdkit-luks.sock"
+	}
 else
 	skip "there is no nbdkit"
 fi
@@ -102,6 +126,13 @@ if command -v qemu-storage-daemon >/dev/null; then
 	set -- "$@" --export nbd,id=e,node-name=nbd,name=v,writable=on
 	[ -z "$files" ] ||
 		set -- "$@" --export "fuse,id=f,node-name=fuse,mountpoint=$dir/qsd-fuse,writable=on"
+	[ -z "$luks" ] || {
+		set -- "$@" --object secret,id=s,data=measured \
+			--blockdev "file,node-name=luks-f,filename=$luks,locking=off" \
+			--blockdev luks,node-name=luks,file=luks-f,key-secret=s \
+			--export nbd,id=c,node-name=luks,name=c,writable=on
+		crypt="$crypt qsd-luks|nbd+unix:///c?socket=$dir/qsd.sock"
+	}
 	qemu-storage-daemon "$@"
 	wait_for "$dir/qsd.sock"
 	nbd="$nbd qsd|nbd+unix:///v?socket=$dir/qsd.sock"
@@ -168,10 +199,17 @@ set_work() {
 	rw=$1 bs=$2 depth=$3
 }
 
+# FRONTS selects parts.
+wanted() {
+	case " ${FRONTS:-nbd crypt files} " in *" $1 "*) ;; *) return 1 ;; esac
+}
+
 # shellcheck disable=SC2086 # each peer is a word
-part nbd nbd "$nbd" "randread 4k 1" "randwrite 4k 1" "randread 4k 32" "randwrite 4k 32" \
+! wanted nbd || part nbd nbd "$nbd" "randread 4k 1" "randwrite 4k 1" "randread 4k 32" "randwrite 4k 32" \
 	"read 1M 4" "write 1M 4"
-[ -z "$files" ] ||
+! wanted crypt || part nbd crypt "$crypt" "randread 4k 1" "randwrite 4k 1" "randread 4k 32" \
+	"randwrite 4k 32" "read 1M 4" "write 1M 4"
+[ -z "$files" ] || ! wanted files ||
 	part files files "$files" "randread 4k 1" "randwrite 4k 1" "randread 4k 8" \
 		"randwrite 4k 8" "read 1M 1" "write 1M 1"
 
@@ -216,7 +254,7 @@ END {
 		peers = split(names[key], of, " ")
 		best = ""
 		for (p = 1; p <= peers; p++)
-			if (of[p] != "ours" && of[p] != "direct" &&
+			if (of[p] !~ /^(ours|direct|large|linear)$/ &&
 			    (best == "" || median(key, of[p]) > median(key, best))) best = of[p]
 		for (p = 1; p <= peers; p++) {
 			count = 0

@@ -45,8 +45,9 @@ pub fn run(effort: Effort) -> Vec<Row> {
         let mut places = Places::new(Order::Random, UNITS, 1);
         in_turn.add(format!("disk, {verb}"), move || act(op, To::Disk(disk), &mut places, count));
         let mut places = Places::new(Order::Random, UNITS, 2);
-        in_turn
-            .add(format!("linear, {verb}"), move || act(op, To::Device(linear), &mut places, count));
+        in_turn.add(format!("linear, {verb}"), move || {
+            act(op, To::Device(linear), &mut places, count)
+        });
         for (bytes, crypt) in &crypts {
             in_turn.add(format!("cipher, {verb} {bytes}"), alone(op, *bytes, count));
             let mut places = Places::new(Order::Random, UNITS, 3);

@@ -37,24 +37,36 @@ unsafe fn take<T>(handle: NonNull<()>) -> Box<T> {
     unsafe { Box::from_raw(handle.cast().as_ptr()) }
 }
 
+/// A lock that nobody waits for costs no call of the system, as one of a kernel's.
 #[derive(Default)]
 struct Lock {
-    held: Mutex<bool>,
+    state: Mutex<Held>,
     free: Condvar,
+}
+
+#[derive(Default)]
+struct Held {
+    held: bool,
+    waiting: usize,
 }
 
 impl Lock {
     fn enter(&self) {
-        let mut held = hold(&self.held);
-        while *held {
-            held = self.free.wait(held).unwrap_or_else(PoisonError::into_inner);
+        let mut state = hold(&self.state);
+        while state.held {
+            state.waiting += 1;
+            state = self.free.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.waiting -= 1;
         }
-        *held = true;
+        state.held = true;
     }
 
     fn exit(&self) {
-        *hold(&self.held) = false;
-        self.free.notify_one();
+        let mut state = hold(&self.state);
+        state.held = false;
+        if state.waiting != 0 {
+            self.free.notify_one();
+        }
     }
 }
 

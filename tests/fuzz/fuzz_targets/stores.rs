@@ -1,5 +1,6 @@
 //! Whatever lies on a disk: a target that keeps a store, a log or superblocks there refuses it or
-//! works with it, and its threads end. The first byte chooses the table, the rest patches the disks.
+//! works with it, and its threads end. The first byte chooses the table, the rest patches the
+//! disks.
 #![no_main]
 
 use dm::kern::disk::Op;

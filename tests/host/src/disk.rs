@@ -78,9 +78,16 @@ pub struct Disk {
 /// What a disk holds.
 pub(crate) struct State {
     bytes: Vec<u8>,
-    bad: Vec<(Range<u64>, Errno)>,
+    bad: Vec<Bad>,
     tear: bool,
     pub(crate) log: Option<Log>,
+}
+
+/// Sectors that answer with an error.
+struct Bad {
+    sectors: Range<u64>,
+    errno: Errno,
+    writes: bool,
 }
 
 #[derive(Default)]
@@ -169,7 +176,12 @@ impl Disk {
 
     /// Transfers that touch these sectors fail.
     pub fn break_sectors(&self, sectors: Range<u64>, errno: Errno) {
-        self.state().bad.push((sectors, errno));
+        self.state().bad.push(Bad { sectors, errno, writes: true });
+    }
+
+    /// Only reads of these sectors fail.
+    pub fn break_reads(&self, sectors: Range<u64>, errno: Errno) {
+        self.state().bad.push(Bad { sectors, errno, writes: false });
     }
 
     /// Writes that fail get half-way.
@@ -285,11 +297,13 @@ impl Disk {
 impl State {
     fn act(&mut self, transfer: &Transfer, held: &Held) -> Result<(), Errno> {
         let (start, end) = (transfer.sector.0, transfer.sector.0 + transfer.count.0);
-        let touches = |bad: &&(Range<u64>, Errno)| {
-            transfer.op == Op::Flush || (bad.0.start < end && start < bad.0.end)
+        let touches = |bad: &&Bad| match transfer.op {
+            Op::Flush => bad.writes,
+            op => {
+                (bad.writes || op == Op::Read) && bad.sectors.start < end && start < bad.sectors.end
+            }
         };
-        if let Some((_, errno)) = self.bad.iter().find(touches) {
-            let errno = *errno;
+        if let Some(errno) = self.bad.iter().find(touches).map(|bad| bad.errno) {
             if self.tear && transfer.op == Op::Write {
                 let half = transfer.count.0 / 2 * SECTOR_SIZE;
                 self.write(transfer, held, half as usize);

@@ -263,6 +263,17 @@ impl Setup<'_> {
         self.loader.device(spec, write).map_err(|why| params.blame(&why))
     }
 
+    /// Opens the device that the next word names, unless that is `-`.
+    ///
+    /// # Errors
+    /// As [`Setup::device`].
+    pub fn device_if_any(&mut self, params: &mut Params<'_>) -> Result<Option<Lower>, Failure> {
+        match params.next_is("-") {
+            true => params.word("device").map(|_| None),
+            false => self.device(params).map(Some),
+        }
+    }
+
     /// Reads a device and an offset, and checks that `length` sectors from there are on it.
     ///
     /// # Errors

@@ -32,14 +32,14 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use dm_protocol::{Errno, Failure};
 
-pub use geometry::Geometry;
+pub use geometry::{Geometry, Shape, Spread};
 pub use member::{Fault, Member, Standing};
 pub use pace::Rates;
 pub use pages::{PAGE, PAGE_SECTORS, Pages};
 pub use pass::{Action, Progress};
 pub use regions::Regions;
 pub use scribe::{Scribe, bit};
-pub use state::Core;
+pub use state::{Core, Wish};
 
 use keeper::Keeper;
 use state::{Order, Orders, Phase, State};
@@ -70,7 +70,10 @@ pub trait Ledger: Send {
     fn commit(&mut self, core: &Core) -> Result<(), Errno>;
 
     /// Members changed their standing, or copying came to a point worth keeping.
-    fn changed(&mut self, core: &Core);
+    ///
+    /// # Errors
+    /// The record's; then it does not tell.
+    fn changed(&mut self, core: &Core) -> Result<(), Errno>;
 
     /// Requests come from now on, and what was found is put down.
     fn resumed(&mut self, _core: &Core) {}
@@ -227,6 +230,13 @@ impl Copies {
             state.phase = Phase::Running;
             state.resumed = true;
         });
+        // Nobody shall see the set at rest before the thread looks.
+        if let Some(action) = self.core.needed().filter(|_| !self.core.readonly) {
+            self.core.progress.with(|progress| {
+                progress.action = Some(action).filter(|_| !progress.frozen);
+                progress.position = 0;
+            });
+        }
         self.core.rested.store(false, Ordering::SeqCst);
         self.core.mailbox.poke();
     }

@@ -1,6 +1,5 @@
 //! The target types. Adding one: its file, its line here, its section in dm.4, its test.
 
-#[expect(dead_code, reason = "raid compares, mends, and spreads copies")]
 mod copies;
 mod crypt;
 mod delay;
@@ -11,6 +10,7 @@ mod linear;
 mod log_writes;
 mod mirror;
 mod multipath;
+mod raid;
 mod snapshot;
 mod striped;
 mod switch;
@@ -34,6 +34,7 @@ pub static TARGETS: &[&TargetType] = &[
     &mirror::MIRROR,
     &log_writes::LOG_WRITES,
     &multipath::MULTIPATH,
+    &raid::RAID,
     &snapshot::SNAPSHOT,
     &snapshot::MERGE,
     &snapshot::ORIGIN,

@@ -117,14 +117,6 @@ impl Geometry {
         }
     }
 
-    /// How many members there are.
-    pub fn members(&self) -> usize {
-        match self {
-            Self::Whole(offsets) => offsets.len(),
-            Self::Spread(spread) => spread.members as usize,
-        }
-    }
-
     /// Where copy number `copy` of a sector lies: on which member, and where there.
     pub fn place(&self, at: u64, copy: usize) -> Option<(usize, Sector)> {
         match self {
@@ -155,6 +147,18 @@ impl Geometry {
                     self.place(chunk << spread.shift, copy).is_some_and(|(member, _)| on(member))
                 })
             }),
+        }
+    }
+
+    /// All that lies before this sector of a member belongs to sectors before `at`.
+    pub fn floor(&self, at: u64) -> u64 {
+        match self {
+            Self::Whole(_) => at,
+            Self::Spread(spread) => {
+                let row = (at >> spread.shift).saturating_mul(spread.near) / spread.members;
+                let rows = if spread.below { row.saturating_mul(spread.far) } else { row };
+                rows << spread.shift
+            }
         }
     }
 

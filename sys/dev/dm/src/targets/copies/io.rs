@@ -1,18 +1,18 @@
 //! The way of requests: which copies a part goes to, and what it waits for.
 
 use super::mend::Mend;
+use super::scribe::bit;
 use super::state::{Phase, State};
 use super::{Core, Fault, Member, Standing};
 use crate::kern::disk::Op;
-use crate::lower::Lower;
 use crate::services::LegSet;
 use crate::target::{Mapping, Part, Range};
 use dm_protocol::{Errno, Sector, Sectors};
 
 /// What a write comes to.
 enum Step {
-    /// It goes to its copies.
-    Goes(Part, LegSet),
+    /// It goes to these copies, by bit.
+    Goes(Part, LegSet, u64),
     /// It waits for another table.
     Holds(Part),
     /// It waits for the thread.
@@ -69,7 +69,8 @@ impl State {
                 if self.degraded {
                     self.regions.set_absent(region, true);
                 }
-                (Step::Goes(part, set), None)
+                // Chosen here: who goes out of use under this lock is written, and fails, or not.
+                (Step::Goes(part, set, core.targets(at)), None)
             }
             set => {
                 self.starved.push(part);
@@ -100,9 +101,15 @@ impl Core {
         let (step, set) = self.change(|state| state.admit(self, part, set));
         drop(set);
         match step {
-            Step::Goes(part, set) => {
+            Step::Goes(part, set, copies) => {
                 let at = part.at().0;
-                set.send(part, |copy| self.target(at, copy));
+                set.send(part, |copy| match copies & bit(copy) {
+                    0 => None,
+                    _ => {
+                        let (on, sector) = self.geometry.place(at, copy)?;
+                        Some((self.members.get(on)?.lower()?, sector))
+                    }
+                });
             }
             Step::Holds(part) => self.hold(part),
             Step::Wakes => self.mailbox.poke(),
@@ -110,20 +117,36 @@ impl Core {
         }
     }
 
-    /// Where a copy is written, if its member is.
-    fn target(&self, at: u64, copy: usize) -> Option<(&Lower, Sector)> {
-        let (member, sector) = self.geometry.place(at, copy)?;
-        Some((self.written(member)?, sector))
+    /// The copies whose members are written, by bit.
+    fn targets(&self, at: u64) -> u64 {
+        let written = |copy: &usize| {
+            let place = self.geometry.place(at, *copy);
+            place.is_some_and(|(on, _)| self.written(on).is_some())
+        };
+        (0..self.geometry.copies()).filter(written).fold(0, |all, copy| all | bit(copy))
     }
 
     /// Any context. A flush goes to all members that are written.
     pub(super) fn send_flush(&self, part: Part) {
-        match self.flushes.take() {
-            Some(set) => set.send(part, |member| Some((self.written(member)?, Sector(0)))),
-            None => {
-                self.state.with(|state| state.starved_flushes.push(part));
-                self.mailbox.poke();
+        let set = self.flushes.take();
+        let (sent, idle) = self.state.with(|state| match set {
+            Some(set) if !state.untold => {
+                let written = |member: &usize| self.written(*member).is_some();
+                let members = (0..self.members.len()).filter(written);
+                (Some((part, set, members.fold(0, |all, member| all | bit(member)))), None)
             }
+            set => {
+                state.starved_flushes.push(part);
+                (None, set)
+            }
+        });
+        drop(idle);
+        match sent {
+            Some((part, set, members)) => set.send(part, |member| match members & bit(member) {
+                0 => None,
+                _ => Some((self.members.get(member)?.lower()?, Sector(0))),
+            }),
+            None => self.mailbox.poke(),
         }
     }
 
@@ -135,7 +158,7 @@ impl Core {
             let Some(part) = self.state.with(|state| state.starved.pop()) else { break };
             self.admit(part);
         }
-        while let Some(set) = self.flushes.take() {
+        while let Some(set) = self.flushes.take().filter(|_| !self.is_untold()) {
             drop(set);
             let Some(part) = self.state.with(|state| state.starved_flushes.pop()) else { break };
             self.send_flush(part);

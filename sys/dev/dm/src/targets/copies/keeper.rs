@@ -2,8 +2,8 @@
 
 use super::regions::Swept;
 use super::state::{Order, Phase};
-use super::sync::Sync;
-use super::{Core, Fault, Ledger, Scribe, Unmarked, bit};
+use super::sync::{Point, Sync};
+use super::{Action, Core, Fault, Ledger, Member, Regions, Scribe, Standing, Unmarked, bit};
 use crate::kern::disk::Op;
 use crate::services::{Mail, Mailbox, now_ns};
 use crate::target::{Part, PartQueue};
@@ -73,20 +73,31 @@ impl Keeper {
     fn turn(&mut self, core: &Core) {
         self.obey(core);
         self.mark_waiting(core);
-        self.sync.turn(core, self.ledger.as_mut());
+        match self.sync.turn(core) {
+            Point::None => {}
+            // What was copied is durable before the record says that it is there.
+            Point::Note if self.flush(core) => drop(self.told(core)),
+            Point::Note => {}
+            Point::Over { action, complete } => self.passed(core, action, complete),
+        }
         if self.sync.take_moved() {
             let mut blocked = core.state.with(|state| mem::take(&mut state.blocked));
             while let Some(part) = blocked.pop() {
                 core.admit(part);
             }
         }
+        if core.is_untold() && core.state.with(|state| !state.starved_flushes.is_empty()) {
+            self.tell_flushes(core);
+        }
         core.feed();
         self.sweep(core);
         if self.resting && self.sync.is_idle() {
             self.resting = false;
             self.started = false;
-            self.take_back(core, true);
-            self.ledger.changed(core);
+            if !core.readonly {
+                self.take_back(core, true);
+                self.told(core);
+            }
             core.answer(Ok(()));
         }
     }
@@ -119,11 +130,37 @@ impl Keeper {
         if !mem::replace(&mut self.started, true) {
             // What the record found is put down before the first write.
             if !core.readonly {
-                let _ = self.ledger.commit(core);
+                core.settled(self.ledger.commit(core).is_ok());
             }
             self.ledger.resumed(core);
         }
         self.sync.want();
+    }
+
+    /// A pass is over: members that came back are in use.
+    fn passed(&mut self, core: &Core, action: Action, complete: bool) {
+        if action == Action::Recover && complete && self.flush(core) {
+            let back = |member: &&Member| member.standing() == Standing::Returning;
+            core.members.iter().filter(back).for_each(|member| member.set_standing(Standing::Live));
+        }
+        core.standings_set();
+        self.told(core);
+        core.progress.with(|progress| {
+            progress.action = None;
+            progress.position = u64::MAX;
+        });
+        self.ledger.passed(core, action);
+    }
+
+    /// Flushes all members in use. What fails is out of use; false if it could not be.
+    fn flush(&mut self, core: &Core) -> bool {
+        let failed = self.scribe.flush(|member| core.written(member));
+        let mut kept = false;
+        for member in (0..core.members.len()).filter(|member| failed & bit(*member) != 0) {
+            core.note_fault(member, Fault::Flush);
+            kept |= !core.lose(member);
+        }
+        !kept && (failed == 0 || self.told(core))
     }
 
     /// Marks the regions of writes that wait for that, and lets them go.
@@ -143,6 +180,7 @@ impl Keeper {
             marked.push(part);
         }
         let result = self.ledger.commit(core);
+        core.settled(result.is_ok());
         while let Some(part) = marked.pop() {
             match (result, core.rules.unmarked) {
                 (Ok(()), _) | (_, Unmarked::Goes) => {
@@ -153,9 +191,6 @@ impl Keeper {
                 (Err(errno), Unmarked::Fails) => part.finish(Err(errno)),
                 (Err(_), Unmarked::Waits) => core.hold(part),
             }
-        }
-        if self.sweep_ns.is_none() {
-            self.sweep_ns = Some(now_ns().saturating_add(self.ledger.sleep_ns()));
         }
     }
 
@@ -170,20 +205,17 @@ impl Keeper {
             true => Some(way),
             false => core.geometry.place(at, way).map(|(on, _)| on),
         };
-        let live = |on: usize| core.members.get(on).is_some_and(super::Member::is_live);
-        let mut lost = false;
+        let live = |on: usize| core.members.get(on).is_some_and(Member::is_live);
         for way in (0..ways).filter(|way| failed & bit(*way) != 0) {
             let Some(on) = on(way) else { continue };
             core.note_fault(on, fault);
-            let written = core.written(on).is_some();
-            lost |= written && core.lose(on);
+            core.lose(on);
         }
-        if lost {
-            self.ledger.changed(core);
-        }
+        // Who is out of use must be known before the caller is told that all is well.
+        let told = !core.is_untold() || self.told(core);
         // It is where it counts, and whoever lacks it does not count.
         let mut in_use = (0..ways).filter(|way| on(*way).is_some_and(live)).peekable();
-        let good = in_use.peek().is_some() && in_use.all(|way| failed & bit(way) == 0);
+        let good = told && in_use.peek().is_some() && in_use.all(|way| failed & bit(way) == 0);
         if !flush {
             if !good {
                 let region = core.regions(|regions| {
@@ -203,16 +235,31 @@ impl Keeper {
         }
     }
 
-    /// Takes marks back, once in a while.
-    fn sweep(&mut self, core: &Core) {
-        let now = now_ns();
-        if self.sweep_ns.is_none_or(|due| now < due) {
+    fn told(&mut self, core: &Core) -> bool {
+        tell(core, self.ledger.as_mut())
+    }
+
+    /// Flushes wait until it is noted who is out of use. When that fails they do.
+    fn tell_flushes(&mut self, core: &Core) {
+        if self.told(core) {
             return;
         }
-        self.take_back(core, false);
-        let left = core.regions(|regions| regions.marked() != 0);
-        let again = now.saturating_add(self.ledger.sleep_ns());
-        self.sweep_ns = left.then_some(again);
+        let mut flushes = core.state.with(|state| mem::take(&mut state.starved_flushes));
+        while let Some(part) = flushes.pop() {
+            part.finish(Err(Errno::EIO));
+        }
+    }
+
+    /// Takes marks back, once in a while.
+    fn sweep(&mut self, core: &Core) {
+        let (now, sleep_ns) = (now_ns(), self.ledger.sleep_ns());
+        match self.sweep_ns {
+            Some(due) if now < due => return,
+            Some(_) => self.take_back(core, false),
+            None => {}
+        }
+        let marked = !core.readonly && core.regions(|regions| regions.marked() != 0);
+        self.sweep_ns = marked.then(|| now.saturating_add(sleep_ns));
     }
 
     /// Takes back the marks of regions that nobody writes to, once what was written there is
@@ -222,21 +269,17 @@ impl Keeper {
         while let Swept::Upto(next) = core.regions(|regions| regions.close_idle(from, all)) {
             from = next;
         }
-        if core.regions(|regions| regions.closing()) == 0 {
+        // At rest nobody writes: what stays marked is flushed, too.
+        let rests = |regions: &mut Regions| all && regions.are_unequal();
+        if core.regions(|regions| regions.closing() == 0 && !rests(regions)) {
             return;
         }
-        let failed = self.scribe.flush(|member| core.written(member));
-        let mut kept = false;
-        for member in (0..core.members.len()).filter(|member| failed & bit(*member) != 0) {
-            core.note_fault(member, Fault::Flush);
-            kept |= !core.lose(member);
-        }
-        if failed != 0 {
-            self.ledger.changed(core);
-        }
-        if kept {
+        if !self.flush(core) {
             // A member in use may lack what was written.
-            return core.regions(super::Regions::keep_closed);
+            return core.regions(Regions::keep_closed);
+        }
+        if all {
+            core.regions(Regions::rest);
         }
         let mut next = 0;
         while let Some(region) = core.regions(|regions| regions.unmark_closed(next)) {
@@ -244,6 +287,13 @@ impl Keeper {
             self.ledger.mark(region, false);
         }
         // What is not durably unmarked stays marked on disk, which does no harm.
-        let _ = self.ledger.commit(core);
+        core.settled(self.ledger.commit(core).is_ok());
     }
+}
+
+/// Notes durably who is out of use, and how far copying is. While that fails nobody may write.
+pub fn tell(core: &Core, ledger: &mut dyn Ledger) -> bool {
+    let told = ledger.changed(core).is_ok();
+    core.settled(told);
+    told
 }

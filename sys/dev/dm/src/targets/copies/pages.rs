@@ -91,11 +91,6 @@ impl Pages {
         self.changed.fill(all);
     }
 
-    /// Has anything changed?
-    pub const fn is_changed(&self) -> bool {
-        self.changed.ones() != 0
-    }
-
     /// The next page that has to be written: its number and its bytes. The last may be short.
     pub fn next_changed(&self) -> Option<(u64, &[u8])> {
         let page = self.changed.next(0)?;

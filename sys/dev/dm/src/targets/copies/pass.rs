@@ -67,6 +67,8 @@ pub struct Pass {
     /// Where the next region is looked for.
     cursor: u64,
     works: [Option<Work>; WINDOWS],
+    /// Blocks that were last found to differ.
+    differing: [Option<u64>; WINDOWS],
     /// Something could not be done.
     pub incomplete: bool,
     pub begun_ns: u64,
@@ -81,6 +83,7 @@ impl Pass {
             action,
             cursor: 0,
             works: [None; WINDOWS],
+            differing: [None; WINDOWS],
             incomplete: false,
             begun_ns: now_ns,
             opened: 0,
@@ -123,6 +126,27 @@ impl Pass {
         let spoilt = work.spoilt;
         *slot = None;
         Some((region, !spoilt))
+    }
+
+    /// Copies differ in a window. Gives the sectors of its block, once for each block: windows
+    /// are smaller where regions are, but Linux counts blocks.
+    pub fn differs(&mut self, core: &Core, at: u64) -> u64 {
+        let block = at / WINDOW_SECTORS * WINDOW_SECTORS;
+        // A chunk may be smaller than a block.
+        let block = match core.geometry.run(block) {
+            run if block.saturating_add(run) > at => block,
+            _ => at,
+        };
+        if self.differing.contains(&Some(block)) {
+            return 0;
+        }
+        self.differing.rotate_right(1);
+        if let Some(newest) = self.differing.first_mut() {
+            *newest = Some(block);
+        }
+        let end = core.regions(|regions| regions.start_or_end(regions.count()));
+        let left = end.saturating_sub(block);
+        WINDOW_SECTORS.min(core.geometry.run(block)).min(left)
     }
 
     /// A write to a region went wrong meanwhile: its copies may differ whatever was copied.

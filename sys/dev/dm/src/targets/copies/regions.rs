@@ -7,8 +7,8 @@ use dm_protocol::Errno;
 /// The regions of a set.
 ///
 /// # Invariants
-/// Where a write is under way the region is open, and an open region is marked, on disk too:
-/// whatever is not marked there is equal on all copies.
+/// Where a write is under way the region is marked, on disk too: whatever is not marked there is
+/// equal on all copies.
 pub struct Regions {
     shift: u32,
     length: u64,
@@ -27,6 +27,8 @@ pub struct Regions {
     absent: Bits,
     /// Either of these two.
     unsynced: u64,
+    /// Something was written that not all members in use are known to have kept.
+    unflushed: bool,
     /// Writes under way.
     pending: Vec<u16>,
 }
@@ -64,6 +66,7 @@ impl Regions {
             stale: Bits::new(count)?,
             absent: Bits::new(count)?,
             unsynced: 0,
+            unflushed: false,
             pending,
         })
     }
@@ -106,6 +109,22 @@ impl Regions {
         self.stale.ones()
     }
 
+    /// May copies on members in use differ when the power goes?
+    pub const fn are_unequal(&self) -> bool {
+        self.unflushed || self.stale.ones() != 0
+    }
+
+    /// Nobody may write before marks are durable again.
+    pub fn close_all(&mut self) {
+        self.open.fill(false);
+    }
+
+    /// Nobody writes, and all was flushed.
+    pub fn rest(&mut self) {
+        self.close_all();
+        self.unflushed = false;
+    }
+
     /// How many are about to lose their mark.
     pub const fn closing(&self) -> u64 {
         self.closing.ones()
@@ -146,6 +165,8 @@ impl Regions {
         if self.stale.set(region, on) && !self.absent.get(region) {
             self.count_unsynced(on);
         }
+        // What was copied is in caches.
+        self.unflushed |= !on;
     }
 
     /// Says whether members that come back may lack something.
@@ -175,8 +196,8 @@ impl Regions {
     /// All is marked, or nothing is; nothing is open.
     pub fn fill_marked(&mut self, on: bool) {
         self.marked.fill(on);
-        self.open.fill(false);
         self.closing.fill(false);
+        self.rest();
     }
 
     /// A member goes out of use: it may lack what is marked, since nothing of that was flushed.
@@ -201,6 +222,11 @@ impl Regions {
         }
     }
 
+    /// The first region from here on that members that come back may lack.
+    pub fn next_absent(&self, from: u64) -> Option<u64> {
+        self.absent.next(from)
+    }
+
     /// The first region from here on that is marked.
     pub fn next_marked(&self, from: u64) -> Option<u64> {
         self.marked.next(from)
@@ -214,6 +240,7 @@ impl Regions {
     /// Its mark is durable.
     pub fn open(&mut self, region: u64) {
         self.open.set(region, true);
+        self.unflushed = true;
         self.young.set(region, true);
         self.closing.set(region, false);
     }
@@ -275,6 +302,7 @@ impl Regions {
             // Whoever waits to write there marks it again.
             let equal = !self.stale.get(region) && !self.absent.get(region);
             if equal && !self.open.get(region) && self.marked.set(region, false) {
+                self.unflushed &= self.marked.ones() != 0;
                 return Some(region);
             }
         }

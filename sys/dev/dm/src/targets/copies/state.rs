@@ -2,6 +2,7 @@
 
 use super::keeper::Keeper;
 use super::mend::Mends;
+use super::pass::next_needed;
 use super::window::Windows;
 use super::{Action, Fault, Geometry, Member, Progress, Regions, Rules, Standing};
 use crate::event::Event;
@@ -33,6 +34,8 @@ pub(super) struct State {
     pub(super) phase: Phase,
     /// Some member is out of use: writes are noted for it.
     pub(super) degraded: bool,
+    /// That is not noted durably: nobody may be told that a write or a flush is over.
+    pub(super) untold: bool,
     /// Some member had an error.
     pub(super) faulty: bool,
     /// Writes whose window is being copied.
@@ -60,6 +63,7 @@ impl State {
             windows: Windows::default(),
             phase: Phase::New,
             degraded: false,
+            untold: false,
             faulty: false,
             blocked: PartQueue::new(),
             unmarked: PartQueue::new(),
@@ -160,6 +164,11 @@ impl Core {
         self.mailbox.poke();
     }
 
+    /// Do requests come, and did they ever?
+    pub fn is_used(&self) -> (bool, bool) {
+        self.state.with(|state| (state.phase == Phase::Running, state.phase != Phase::New))
+    }
+
     /// True while requests may come.
     pub fn is_running(&self) -> bool {
         self.state.with(|state| state.phase == Phase::Running)
@@ -176,6 +185,16 @@ impl Core {
         (from..self.geometry.copies()).find(|copy| {
             let member = self.geometry.place(at, *copy).and_then(|(on, _)| self.members.get(on));
             member.is_some_and(Member::is_live)
+        })
+    }
+
+    /// The pass that makes copies equal, if one is needed and possible.
+    pub(super) fn needed(&self) -> Option<Action> {
+        self.regions(|regions| next_needed(self, regions, 0))?;
+        let back = |member: &Member| member.standing() == Standing::Returning;
+        Some(match self.members.iter().any(back) {
+            true => Action::Recover,
+            false => Action::Resync,
         })
     }
 
@@ -196,13 +215,30 @@ impl Core {
         if !self.may_lose(number) {
             return false;
         }
-        let Some(member) = self.members.get(number) else { return false };
+        let Some(member) = self.members.get(number).filter(|member| member.is_written()) else {
+            return true;
+        };
         self.change(|state| {
             member.set_standing(Standing::Dead);
             state.degraded = true;
+            state.untold = true;
             state.regions.lose();
+            state.regions.close_all();
         });
         true
+    }
+
+    /// True while it is not noted durably who is out of use.
+    pub(super) fn is_untold(&self) -> bool {
+        self.state.with(|state| state.untold)
+    }
+
+    /// Thread context. Who is out of use is noted durably, or could not be.
+    pub(super) fn settled(&self, well: bool) {
+        self.change(|state| match well {
+            true => state.untold = false,
+            false => state.regions.close_all(),
+        });
     }
 
     /// Any context. A member has had an error.

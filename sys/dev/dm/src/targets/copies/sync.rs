@@ -1,9 +1,10 @@
 //! Copies and compares, window by window, with transfers of its own. For the set's thread.
 
 use super::job::{Job, Purpose, Slot, Step};
+use super::keeper::tell;
 use super::mend::Mend;
 use super::pace::Pace;
-use super::pass::{Pass, Piece, next_needed};
+use super::pass::{Pass, Piece};
 use super::scribe::bit;
 use super::state::{Phase, Wish};
 use super::window::{WINDOW_SECTORS, WINDOWS};
@@ -13,6 +14,25 @@ use crate::services::{Errand, Mailbox, now_ns};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use dm_protocol::{Errno, Sectors};
+
+/// How often it is noted how far members are that come back.
+const NOTE_NS: u64 = 5_000_000_000;
+
+/// What is to be put down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Point {
+    /// Nothing.
+    None,
+    /// How far members are that come back.
+    Note,
+    /// The end of a pass.
+    Over {
+        /// What it did.
+        action: Action,
+        /// All of it.
+        complete: bool,
+    },
+}
 
 /// Whoever copies.
 pub struct Sync {
@@ -26,6 +46,8 @@ pub struct Sync {
     /// Windows closed, or let writes through: those that wait may try again.
     moved: bool,
     pace: Pace,
+    /// When it was last noted how far members are.
+    noted_ns: u64,
 }
 
 impl Sync {
@@ -49,6 +71,7 @@ impl Sync {
             frozen: false,
             moved: false,
             pace: Pace::default(),
+            noted_ns: 0,
         })
     }
 
@@ -76,12 +99,11 @@ impl Sync {
     /// No window opens any more. What was under way begins again when it is wanted.
     pub fn stop(&mut self, core: &Core) {
         self.next = None;
-        if self.pass.take().is_some() {
-            core.progress.with(|progress| {
-                progress.action = None;
-                progress.stopped = true;
-            });
-        }
+        let stopped = self.pass.take().is_some();
+        core.progress.with(|progress| {
+            progress.action = None;
+            progress.stopped |= stopped;
+        });
     }
 
     /// A write to a region went wrong.
@@ -107,39 +129,45 @@ impl Sync {
         core.progress.with(|progress| progress.frozen = frozen);
     }
 
-    /// Goes on where it can.
-    pub fn turn(&mut self, core: &Core, ledger: &mut dyn Ledger) {
+    /// Goes on where it can. Tells what the thread has to put down.
+    pub fn turn(&mut self, core: &Core) -> Point {
         for number in 0..self.slots.len() {
             self.drained(core, number);
         }
         if core.state.with(|state| state.phase) != Phase::Running || core.readonly {
-            return self.stop(core);
+            self.stop(core);
+            return Point::None;
         }
         self.mend(core);
-        self.begin(core, ledger);
+        if !self.begin(core) {
+            return Point::Over { action: Action::Recover, complete: true };
+        }
         self.fill(core);
         if self.is_idle() && self.pass.as_ref().is_some_and(|pass| pass.is_over(core)) {
-            self.finish(core, ledger);
+            let over = |pass: Pass| (pass.action, !pass.incomplete);
+            let (action, complete) = self.pass.take().map_or((Action::Check, true), over);
+            return Point::Over { action, complete };
         }
+        let recovers = self.pass.as_ref().is_some_and(|pass| pass.action == Action::Recover);
+        let now = now_ns();
+        if recovers && now >= self.noted_ns.saturating_add(NOTE_NS) {
+            self.noted_ns = now;
+            return Point::Note;
+        }
+        Point::None
     }
 
-    /// Begins a pass, if one is due.
-    fn begin(&mut self, core: &Core, ledger: &mut dyn Ledger) {
+    /// Begins a pass, if one is due. False if members that come back need none.
+    fn begin(&mut self, core: &Core) -> bool {
         if self.pass.is_some() || self.frozen || !self.is_idle() {
-            return;
+            return true;
         }
-        let action = match core::mem::take(&mut self.wanted) {
-            true if core.regions(|regions| next_needed(core, regions, 0)).is_some() => {
-                let back = |member: &Member| member.standing() == Standing::Returning;
-                match core.members.iter().any(back) {
-                    true => Action::Recover,
-                    false => Action::Resync,
-                }
-            }
-            _ => match self.next.take() {
-                Some(action) => action,
-                None => return self.nothing_to_copy(core, ledger),
-            },
+        let needed = core::mem::take(&mut self.wanted).then(|| core.needed()).flatten();
+        let Some(action) = needed.or_else(|| self.next.take()) else {
+            core.progress.with(|progress| progress.action = None);
+            let mut standings = core.members.iter().map(Member::standing);
+            return core.regions(|regions| regions.unsynced()) != 0
+                || standings.all(|standing| standing != Standing::Returning);
         };
         core.progress.with(|progress| {
             progress.action = Some(action);
@@ -149,33 +177,9 @@ impl Sync {
             progress.mismatches = if action.compares() { 0 } else { progress.mismatches };
         });
         self.pace.begin();
-        self.pass = Some(Pass::new(action, now_ns()));
-    }
-
-    /// Members that lack nothing need no pass to come back.
-    fn nothing_to_copy(&mut self, core: &Core, ledger: &mut dyn Ledger) {
-        let back = |member: &&Member| member.standing() == Standing::Returning;
-        if core.regions(|regions| regions.unsynced()) == 0 && core.members.iter().any(|m| back(&m))
-        {
-            core.members.iter().filter(back).for_each(|member| member.set_standing(Standing::Live));
-            ledger.changed(core);
-            core.event.raise();
-        }
-    }
-
-    /// A pass is over.
-    fn finish(&mut self, core: &Core, ledger: &mut dyn Ledger) {
-        let Some(pass) = self.pass.take() else { return };
-        if pass.action == Action::Recover && !pass.incomplete {
-            let back = |member: &&Member| member.standing() == Standing::Returning;
-            core.members.iter().filter(back).for_each(|member| member.set_standing(Standing::Live));
-        }
-        core.progress.with(|progress| {
-            progress.action = None;
-            progress.position = u64::MAX;
-        });
-        ledger.changed(core);
-        ledger.passed(core, pass.action);
+        self.noted_ns = now_ns();
+        self.pass = Some(Pass::new(action, self.noted_ns));
+        true
     }
 
     /// Opens windows, as many as may be.
@@ -374,7 +378,7 @@ impl Sync {
             return self.advance(core, number, job, next);
         }
         if result.is_ok() {
-            let count = job.piece.count;
+            let count = self.pass.as_mut().map_or(0, |pass| pass.differs(core, job.piece.at));
             core.progress.with(|progress| {
                 progress.mismatches = progress.mismatches.saturating_add(count);
             });
@@ -403,7 +407,7 @@ impl Sync {
             if (core.rules.forgiving && live) || !core.lose(on) {
                 job.failed = true;
             } else {
-                ledger.changed(core);
+                tell(core, ledger);
             }
         }
         let next = job.copy.saturating_add(1);

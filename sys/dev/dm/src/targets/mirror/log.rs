@@ -1,10 +1,10 @@
 //! The log of a mirror: which regions are clean. On disk, Linux's format: a header in the first
 //! sector, and from the third on a bit for each region, set when it is clean.
 
-use super::super::copies::{self, Action, Core, PAGE, PAGE_SECTORS, Pages, Scribe, Standing};
 use super::parse::{Line, LogKind, Word};
 use crate::kern::sync::atomic::{AtomicBool, Ordering};
 use crate::lower::Lower;
+use crate::targets::copies::{self, Action, Core, PAGE, PAGE_SECTORS, Pages, Scribe, Standing};
 use alloc::format;
 use alloc::sync::Arc;
 use dm_protocol::{Errno, Failure, SECTOR_SIZE, Sector, Sectors};
@@ -209,7 +209,9 @@ impl copies::Ledger for Ledger {
         Ok(())
     }
 
-    fn changed(&mut self, _core: &Core) {}
+    fn changed(&mut self, _core: &Core) -> Result<(), Errno> {
+        Ok(())
+    }
 
     fn resumed(&mut self, core: &Core) {
         // Linux learns only here that a log says all is well, and tells.

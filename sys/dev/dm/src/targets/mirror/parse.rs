@@ -1,9 +1,9 @@
 //! The words of a mirror's table line.
 
-use super::super::copies::MEMBERS_MAX;
 use crate::lower::Lower;
 use crate::params::Params;
 use crate::target::Setup;
+use crate::targets::copies::MEMBERS_MAX;
 use alloc::format;
 use alloc::vec::Vec;
 use core::fmt;

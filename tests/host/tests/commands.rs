@@ -391,6 +391,21 @@ fn what_is_read_only_says_so_and_refuses_writes() {
     assert!(world.on("d", Action::Resume).expect("resumed").flags.contains(Flags::READONLY));
     assert_eq!(device.write(0, &[1; 512]), Err(Errno::EROFS));
     device.read(0, 16).expect("a read");
-    let failure = world.try_create("on", "0 8 linear /dev/mapper/d 0").expect_err("for writing");
-    assert_eq!(failure.errno, Errno::EROFS);
+}
+
+#[test]
+fn a_table_for_writing_may_lie_above_what_is_read_only_and_its_writes_are_refused() {
+    let (world, disk) = setup();
+    let load = |flags| {
+        let table = dm_tests::specs(&format!("0 8 linear {disk} 0"));
+        world.on_with("d", Action::Reload { table, dry_run: false }, flags).expect("loaded");
+        world.on("d", Action::Resume).expect("resumed")
+    };
+    load(Flags::READONLY | Flags::EXISTS);
+    let above = world.create("above", "0 8 linear /dev/mapper/d 0");
+    assert_eq!(above.write(0, &[1; 512]), Err(Errno::EROFS));
+    assert_eq!(above.read(0, 1).expect("a read"), [0; 512]);
+    assert!(!load(Flags::EXISTS).flags.contains(Flags::READONLY));
+    above.write(0, &[1; 512]).expect("written");
+    assert_eq!(above.read(0, 1).expect("a read"), [1; 512]);
 }

@@ -96,23 +96,17 @@ impl Driver {
     /// # Errors
     /// ENXIO when there is none, EROFS when it shall be written to and is read-only.
     pub fn open(&self, minor: u32, write: bool) -> Result<Opened, Errno> {
-        self.open_for(None, minor, write)
+        let opened = self.open_for(None, minor)?;
+        if write && opened.readonly() { Err(Errno::EROFS) } else { Ok(opened) }
     }
 
-    /// Opens a device for a table of another, `holder`.
-    pub(crate) fn open_for(
-        &self,
-        holder: Option<u32>,
-        minor: u32,
-        write: bool,
-    ) -> Result<Opened, Errno> {
+    /// As [`Driver::open`], for a table of another device, `holder`, which learns at its writes
+    /// that it may not: whether this is read-only may change meanwhile.
+    pub(crate) fn open_for(&self, holder: Option<u32>, minor: u32) -> Result<Opened, Errno> {
         let device = self.devices().by_minor.get(&minor).cloned().ok_or(Errno::ENXIO)?;
         let mut state = device.state();
         if state.life != Life::Present {
             return Err(Errno::ENXIO);
-        }
-        if write && device.readonly() {
-            return Err(Errno::EROFS);
         }
         state.opens = state.opens.checked_add(1).ok_or(Errno::ENFILE)?;
         if let Some(holder) = holder {

@@ -58,19 +58,15 @@ impl Loader {
             Err(_) => node::mapped_minor(spec),
         };
         match minor {
-            Some(minor) => self.open_mapped(minor, write),
+            Some(minor) => self.open_mapped(minor),
             None => self.driver.disks.open(spec, write).map(Lower::Disk),
         }
     }
 
-    fn open_mapped(&self, minor: u32, write: bool) -> Result<Lower, Failure> {
-        let opened = self.driver.open_for(Some(self.holder), minor, write).map_err(|errno| {
-            let why = match errno {
-                Errno::EROFS => "the mapped device is read-only",
-                _ => "there is no such mapped device",
-            };
-            Failure::new(errno, why)
-        })?;
+    fn open_mapped(&self, minor: u32) -> Result<Lower, Failure> {
+        let opened = self.driver.open_for(Some(self.holder), minor);
+        let opened =
+            opened.map_err(|errno| Failure::new(errno, "there is no such mapped device"))?;
         opened.device().reserve_nested()?;
         Ok(Lower::Mapped(Arc::new(opened)))
     }

@@ -255,6 +255,30 @@ fn a_mirror_discards_both_sides() {
 }
 
 #[test]
+fn zeroes_are_written_where_a_target_has_no_other_way() {
+    let world = World::with_types(types());
+    let disks = [1, 2].map(|seed| world.disk_of(DiskSpec::new(600).mode(Mode::Thread(seed))));
+    let table = format!("0 500 pair {} 0 {} 4\n500 50 zero", disks[0].name(), disks[1].name());
+    let device = world.create("m", &table);
+    device.write(0, &vec![7; 500 * 512]).expect("a write");
+    device.command(Op::WriteZeroes, 3, 540).expect("a command");
+    assert_eq!(disks[0].count(Op::WriteZeroes), 0);
+    for (disk, offset) in disks.iter().zip([0, 4]) {
+        let bytes = disk.bytes();
+        let at = |sector: usize| (sector + offset) * 512;
+        assert!(bytes[at(0)..at(3)].iter().all(|byte| *byte == 7));
+        assert!(bytes[at(3)..at(500)].iter().all(|byte| *byte == 0));
+    }
+    world.context.faults.starve(true);
+    device.command(Op::WriteZeroes, 0, 500).expect("one after the other");
+    world.context.faults.starve(false);
+    assert!(device.read(0, 3).expect("a read").iter().all(|byte| *byte == 0));
+    disks[0].break_sectors(400..401, Errno::EIO);
+    disks[1].break_sectors(404..405, Errno::EIO);
+    assert_eq!(device.command(Op::WriteZeroes, 0, 500), Err(Errno::EIO));
+}
+
+#[test]
 fn a_request_beyond_the_reserve_waits_for_its_own_memory() {
     let world = World::with_types(types());
     let disk = world.disk_of(DiskSpec::new(64).mode(Mode::Held));

@@ -5,6 +5,7 @@
 //! or allocates.
 
 use crate::device::Device;
+use crate::kern::buffer::ZEROES_MAX;
 use crate::kern::cell::{IoRef, IoRequest, NestedCell};
 use crate::kern::child::{Child, Piece, Room};
 use crate::kern::disk::Op;
@@ -135,14 +136,26 @@ fn ask(io: &IoRef, segment: &Segment, at: u64, piece: u32) -> Next {
     let request = io.request();
     let end = request.sector.0.saturating_add(request.count.0);
     let whole = Sectors(end.min(segment.end).saturating_sub(at));
+    ask_for(io, segment, (at, piece), (request.op, whole))
+}
+
+/// Asks the target of a segment for `whole` sectors from `at` on. A target that has no way of
+/// its own to make sectors read as zeroes is asked where to write zeroes, some at a time.
+fn ask_for(
+    io: &IoRef,
+    segment: &Segment,
+    (at, piece): (u64, u32),
+    (op, whole): (Op, Sectors),
+) -> Next {
+    let request = io.request();
     let local = Sector(at.saturating_sub(segment.start));
-    let spread = segment.spread(request.op);
+    let spread = segment.spread(op);
     let moved = |count: Sectors| match piece.saturating_add(1) {
         more if more < spread => (at, more),
         _ if spread > 1 => (at.saturating_add(whole.0), 0),
         _ => (at.saturating_add(count.0.clamp(1, whole.0)), 0),
     };
-    let range = Range { op: request.op, at: local, count: whole, piece };
+    let range = Range { op, at: local, count: whole, piece };
     let leaving = |count| Leaving { segment, at: Sector(at), range, next: moved(count) };
     match segment.target.map(range) {
         Mapping::To { lower, sector, count } => {
@@ -151,12 +164,15 @@ fn ask(io: &IoRef, segment: &Segment, at: u64, piece: u32) -> Next {
         Mapping::Keep { count } => send(io, &leaving(count), count, None),
         Mapping::Zeroes { count } => {
             let count = Sectors(count.0.clamp(1, whole.0));
-            if request.op == Op::Read {
+            if op == Op::Read {
                 io.zero(Sector(at).since(request.sector), count);
             }
             skip(io, moved(count))
         }
         Mapping::Nothing => skip(io, moved(whole)),
+        Mapping::Fail(Errno::EOPNOTSUPP) if op == Op::WriteZeroes => {
+            ask_for(io, segment, (at, 0), (Op::Write, whole.min(ZEROES_MAX)))
+        }
         Mapping::Fail(errno) => {
             io.fail(errno);
             Next::Over
@@ -177,7 +193,7 @@ fn send(io: &IoRef, leaving: &Leaving<'_>, count: Sectors, to: Option<(&Lower, S
     // Whatever a target says, a piece ends with its segment and with the request.
     let count = Sectors(count.0.clamp(1, leaving.range.count.0.max(1)));
     io.advance(next, number);
-    let piece = Piece { op: request.op, fua: request.fua, at: leaving.at, count };
+    let piece = Piece { op: leaving.range.op, fua: request.fua, at: leaving.at, count };
     let mut child = Child::new(room, piece);
     let target = &leaving.segment.target;
     if to.is_none() || target.watches() {

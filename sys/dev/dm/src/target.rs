@@ -46,6 +46,9 @@ pub struct Range {
 }
 
 /// Where sectors live.
+///
+/// A target that has no way of its own to make sectors read as zeroes fails
+/// [`Op::WriteZeroes`] with EOPNOTSUPP: the core then asks where zeroes are to be written.
 #[derive(Debug)]
 pub enum Mapping<'a> {
     /// On a device below. `count` is how many of them, at least 1; the core asks again for the

@@ -64,6 +64,21 @@ impl Buffer {
     }
 }
 
+/// The most sectors that are written from one place that holds zeroes.
+pub const ZEROES_MAX: Sectors = Sectors(128);
+
+/// Zeroes, aligned as a [`Buffer`] is.
+#[repr(align(4096))]
+struct Zeroes([u8; (ZEROES_MAX.0 * SECTOR_SIZE) as usize]);
+
+static ZEROES: Zeroes = Zeroes([0; _]);
+
+/// Where [`ZEROES_MAX`] sectors of zeroes are, only to be read.
+#[must_use]
+pub const fn zeroes() -> *mut u8 {
+    ZEROES.0.as_ptr().cast_mut()
+}
+
 impl Drop for Buffer {
     fn drop(&mut self) {
         // SAFETY: allocated with this layout (type invariant).

@@ -2,7 +2,7 @@
 
 mod queue;
 
-use super::buffer::Buffer;
+use super::buffer::{self, Buffer, ZEROES_MAX};
 use super::cell::{Done, IoRef, IoRequest};
 use super::disk::{Disk, Op, Transfer};
 use super::errand::{self, ErrandCell};
@@ -159,10 +159,18 @@ unsafe impl Send for Child {}
 
 impl Child {
     /// A child for a piece of the request that the room is for.
-    pub(crate) fn new(room: Room, piece: Piece) -> Self {
+    pub(crate) fn new(room: Room, mut piece: Piece) -> Self {
         let Room { memory, home, io } = room;
         let from = piece.at.since(io.request().sector);
-        let data = if piece.op.has_data() { io.data_at(from) } else { ptr::null_mut() };
+        let data = match (piece.op.has_data(), io.request().op) {
+            (true, Op::WriteZeroes) => {
+                debug_assert!(piece.count <= ZEROES_MAX, "more zeroes than there are");
+                piece.count = piece.count.min(ZEROES_MAX);
+                buffer::zeroes()
+            }
+            (true, _) => io.data_at(from),
+            (false, _) => ptr::null_mut(),
+        };
         let cell = ChildCell::new(Owner::Io(io), home, piece, data);
         // SAFETY: memory for a `ChildCell`, ours alone (invariant of `Room`).
         unsafe { memory.as_ptr().write(cell) };

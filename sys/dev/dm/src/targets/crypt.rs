@@ -2,12 +2,11 @@
 //!
 //! Upstream: Linux's dm-crypt, and its format bit for bit. Writes are encrypted into memory
 //! of the target, reads are decrypted in the caller's. That happens at once where the
-//! processor does it, else in threads. Differs: zeroes are written, not refused; no tags.
+//! processor does it, else in threads. Differs: no tags.
 
 mod keys;
 mod kit;
 mod line;
-mod zeroes;
 
 use crate::kern::disk::Op;
 use crate::lower::Lower;
@@ -21,7 +20,6 @@ use core::fmt;
 use dm_protocol::{Errno, Failure, Sector};
 use kit::{Armed, Kit, PART};
 use line::{Line, Switch};
-use zeroes::Zeroes;
 
 pub(super) static CRYPT: TargetType = TargetType { name: "crypt", version: [1, 28, 0], build };
 
@@ -38,7 +36,6 @@ struct Inner {
     line: Line,
     kit: Kit,
     mailbox: Arc<Mailbox>,
-    zeroes: Zeroes,
     /// Do requests of a direction always do their own work?
     reads_at_once: bool,
     writes_at_once: bool,
@@ -50,7 +47,6 @@ fn build(setup: &mut Setup<'_>, params: &mut Params<'_>) -> Result<Box<dyn Targe
     let mailbox = Arc::new(Mailbox::new());
     let inner = Arc::new(Inner {
         kit: Kit::new(keyed)?,
-        zeroes: Zeroes::new(&mailbox, PART)?,
         mailbox,
         reads_at_once: line.options.has(Switch::NoReadWorkqueue),
         writes_at_once: line.options.has(Switch::NoWriteWorkqueue),
@@ -77,11 +73,9 @@ impl Inner {
     fn work(&self) {
         loop {
             match self.mailbox.receive(None) {
-                Mail::Fresh(part) if part.op() == Op::WriteZeroes => self.zeroes.begin(self, part),
                 Mail::Fresh(part) => self.write_later(part),
                 Mail::Back(part, result) => self.read(part, result),
-                Mail::Errand(errand, result) => self.zeroes.go_on(self, errand, result),
-                Mail::Poke | Mail::Due => {}
+                Mail::Errand(..) | Mail::Poke | Mail::Due => {}
                 Mail::Over => return,
             }
         }
@@ -156,7 +150,8 @@ impl Target for Crypt {
         let inner = &*self.inner;
         match range.op {
             Op::Read | Op::Write => Mapping::Keep { count: range.count.min(PART) },
-            Op::WriteZeroes => Mapping::Keep { count: range.count },
+            // A disk's own zeroes would be no zeroes here: they are written.
+            Op::WriteZeroes => Mapping::Fail(Errno::EOPNOTSUPP),
             Op::Discard if !inner.line.options.has(Switch::AllowDiscards) => {
                 Mapping::Fail(Errno::EOPNOTSUPP)
             }

@@ -159,6 +159,7 @@ fn discards_are_offset_and_only_for_who_allows_them() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "too much to encrypt in an interpreter")]
 fn zeroes_are_written_encrypted_and_read_as_zeroes() {
     let world = World::new();
     let disk = world.disk_of(DiskSpec::new(600).mode(Mode::Thread(1)));

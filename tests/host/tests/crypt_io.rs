@@ -43,6 +43,7 @@ fn runs(random: &mut Random) -> Vec<(u64, u64)> {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "too much to encrypt in an interpreter")]
 fn what_linux_wrote_is_what_comes_out_below_and_is_read_back() {
     let (mut random, plain) = (Random::new(3), pattern(3));
     let mut taken = 0;
@@ -74,6 +75,7 @@ fn what_linux_wrote_is_what_comes_out_below_and_is_read_back() {
 
 /// The tables that cryptsetup made of a LUKS header, and what then lay on the disk.
 #[test]
+#[cfg_attr(miri, ignore = "too much to encrypt in an interpreter")]
 fn volumes_that_cryptsetup_opened_are_read() {
     let volume_key = "41".repeat(64);
     let small = "f240d94243fc618dc50b717ce34c7041510caf59ac5f1777c4db2eb8e8212bfe";
@@ -121,6 +123,7 @@ fn act(device: &Device, nr: u8) -> Result<(), Errno> {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "too much to encrypt in an interpreter")]
 fn every_call_may_fail_and_a_retry_works() {
     for kind in KINDS {
         let world = World::new();
@@ -170,6 +173,7 @@ fn a_load_whose_calls_fail_leaves_nothing() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "too much to encrypt in an interpreter")]
 fn a_broken_sector_fails_its_request_and_no_other() {
     for kind in KINDS {
         let world = World::new();
@@ -216,6 +220,7 @@ fn settled(disk: &Disk) -> usize {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "too much to encrypt in an interpreter")]
 fn memory_is_set_aside_once_and_writes_wait_for_it() {
     assert_eq!(under_way(1, 100), 64, "short ones");
     assert_eq!(under_way(100, 20), 8, "long ones");
@@ -237,6 +242,7 @@ fn above(name: &str) -> String {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "too much to encrypt in an interpreter")]
 fn ciphers_on_ciphers_go_on_when_memory_is_short() {
     let world = Arc::new(World::new());
     let disk = world.disk_of(DiskSpec::new(480).mode(Mode::Thread(6)));
@@ -267,7 +273,7 @@ fn churn(seed: u64) {
     let disk = world.disk_of(DiskSpec::new(480).mode(Mode::Thread(seed)));
     let device = stacked(&world, &disk);
     let meddler = world.spawn(move |world| {
-        for turn in 0..if cfg!(miri) { 1 } else { 30 } {
+        for turn in 0..30 {
             let flags = if turn % 2 == 0 { Flags::NOFLUSH } else { Flags::EXISTS };
             let name = if turn % 3 == 0 { "below" } else { "above" };
             world.on_with(name, Action::Suspend, flags).expect("suspended");
@@ -284,7 +290,7 @@ fn churn(seed: u64) {
     });
     let mut model = Model::new(400);
     device.write(0, &vec![0; 400 * 512]).expect("a write");
-    for _ in 0..if cfg!(miri) { 5 } else { 150 } {
+    for _ in 0..150 {
         let at = random.below(400);
         let count = random.within(1, (400 - at).min(150));
         let mut data = vec![0; count as usize * 512];
@@ -309,6 +315,7 @@ fn churn(seed: u64) {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "too much to encrypt in an interpreter")]
 fn requests_survive_suspension_new_keys_and_new_tables() {
     seeds(2, churn);
 }

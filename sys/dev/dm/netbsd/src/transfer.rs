@@ -103,13 +103,17 @@ impl Buffers {
         }
         let Some(memory) = self.pool.get() else { return };
         let next = self.waiting.lock().pop();
+        if next.is_some() {
+            self.count.fetch_sub(1, Ordering::SeqCst);
+        }
         match next {
-            Some(transfer) => {
-                self.count.fetch_sub(1, Ordering::SeqCst);
-                send_in(memory.cast(), transfer);
+            Some(transfer) if !sys::cpu_softintr_p() => send_in(memory.cast(), transfer),
+            next => {
+                // SAFETY: from this pool, unused.
+                unsafe { self.pool.put(memory) };
+                // The disk's thread asks for memory anew.
+                next.inspect(|transfer| disk_of(*transfer).later(*transfer));
             }
-            // SAFETY: from this pool, unused.
-            None => unsafe { self.pool.put(memory) },
         }
     }
 
@@ -142,8 +146,11 @@ unsafe fn dm_kern_disk_submit(disk: NonNull<()>, mut transfer: NonNull<Transfer>
         transfer.op
     };
     match op {
-        Op::Read | Op::Write | Op::WriteZeroes => send(transfer),
         Op::Flush | Op::Discard => disk_of(transfer).later(transfer),
+        // A disk's strategy may sleep, vnd(4)'s does: not in a soft interrupt, where completions
+        // are.
+        _ if sys::cpu_softintr_p() => disk_of(transfer).later(transfer),
+        Op::Read | Op::Write | Op::WriteZeroes => send(transfer),
     }
 }
 

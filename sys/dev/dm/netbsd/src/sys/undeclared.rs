@@ -34,6 +34,9 @@ unsafe extern "C" {
         mutex: *mut super::kmutex_t,
     ) -> c_int;
 
+    // sys/cpu.h
+    pub safe fn cpu_softintr_p() -> bool;
+
     // sys/conf.h
     #[cfg(not(netbsd10))]
     pub fn enodev() -> c_int;

@@ -29,7 +29,7 @@ vm_usage() {
 vm_need() {
 	PYTHONPATH=${ANITA:-}${PYTHONPATH:+:$PYTHONPATH}
 	export PYTHONPATH
-	packages qemu-system-x86 qemu-utils python3-pexpect
+	packages genisoimage qemu-system-x86 qemu-utils python3-pexpect
 	have qemu-system-x86_64 || vm_skip "there is no qemu-system-x86_64"
 	python3 -c 'import anita' 2>/dev/null || vm_skip "there is no anita: get misc/py-anita from" \
 		"pkgsrc, or a copy of its repository (github: gson1703/anita) and set ANITA=its folder"

@@ -28,11 +28,15 @@ class Down(Exception):
 class Machine:
     """A machine from its start to its end; what it writes to its own disk is lost."""
 
-    def __init__(self, options, persist=False):
+    def __init__(self, options, persist=False, disks=True):
         self.options = options
-        dist = anita.distribution(options.release or "http://localhost/amd64/")
+        # anita wants the folder of the port. A path says by itself that it is one.
+        release = (options.release or "http://localhost").rstrip("/").removesuffix("/amd64")
+        if "://" not in release:
+            release = os.path.abspath(release)
+        dist = anita.distribution(release + "/amd64/")
         drives = []
-        for index, path in enumerate(options.disks, start=1):
+        for index, path in enumerate(options.disks if disks else [], start=1):
             drives += ["-drive", f"file={path},format=raw,media=disk,if=ide,index={index},cache=unsafe"]
         smp = ["-smp", f"{options.cpus},sockets={options.cpus},cores=1"] if options.cpus > 1 else []
         self.anita = anita.Anita(
@@ -42,9 +46,13 @@ class Machine:
             disk_size="4G",
             memory_size=f"{options.memory}M",
             persist=persist,
-            no_install=not options.install,
+            no_install=True,
             image_format="sparse",
         )
+
+    def install(self):
+        """Installs the release, which takes a while."""
+        self.anita.install()
 
     def __enter__(self):
         self.child = self.anita.boot()
@@ -108,7 +116,9 @@ def prepare(options):
     with open(options.disks[2], "ab") as disk:
         disk.truncate((disk.tell() + 0xFFFFF) & ~0xFFFFF)
     image = os.path.join(options.work, "wd0.img")
-    options.install = not options.image and not os.path.exists(image)
+    if options.release and not os.path.exists(image):
+        # By itself, for NetBSD's installation asks which disk it is to use.
+        Machine(options, disks=False).install()
     if options.image:
         subprocess.check_call(["qemu-img", "convert", "-O", "raw", options.image, image])
     if options.kernel:

@@ -99,7 +99,8 @@ impl Sync {
     /// No window opens any more. What was under way begins again when it is wanted.
     pub fn stop(&mut self, core: &Core) {
         self.next = None;
-        let stopped = self.pass.take().is_some();
+        // What was only compared is not less equal.
+        let stopped = self.pass.take().is_some_and(|pass| !pass.action.compares());
         core.progress.with(|progress| {
             progress.action = None;
             progress.stopped |= stopped;

@@ -151,25 +151,25 @@ impl Ledger {
         }
     }
 
-    /// Members that went out of use come back, if their superblock can be read.
+    /// Members that went out of use come back, if their metadata can be read.
     pub(super) fn revive(&mut self, core: &Core) {
         let mut bytes = Vec::new();
         for (number, member) in core.members.iter().enumerate() {
             if member.standing() != Standing::Dead {
                 continue;
             }
-            let block = match self.metas.get(number) {
+            let knows_enough = match self.metas.get(number) {
                 Some(Some(meta)) => match look(meta, &mut bytes) {
-                    Ok(Some(block)) => Some(block),
-                    _ => continue,
+                    Ok(block) => block.is_some_and(|block| block.events >= self.head.cleared),
+                    Err(_) => continue,
                 },
-                _ => None,
+                _ => true,
             };
             member.set_standing(Standing::Returning);
             self.told_dead &= !bit(number);
-            match block.is_some_and(|block| block.events < self.head.cleared) {
-                true => core.regions(|regions| regions.fill_absent(true)),
-                false => self.partial |= bit(number),
+            match knows_enough {
+                true => self.partial |= bit(number),
+                false => core.regions(|regions| regions.fill_absent(true)),
             }
         }
         self.update = true;

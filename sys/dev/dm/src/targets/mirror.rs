@@ -8,7 +8,7 @@
 mod log;
 mod parse;
 
-use super::copies::{Copies, Fault, Geometry, Member, Plan, Rates, Rules, Unmarked};
+use super::copies::{Copies, Fault, Geometry, Member, Plan, Rates, Rules, Standing, Unmarked};
 use crate::lower::Lower;
 use crate::params::Params;
 use crate::target::{Keys, Mapping, Part, Range, Setup, Target, TargetType};
@@ -103,6 +103,9 @@ impl Target for Mirror {
             write!(out, " {lower}")?;
         }
         let (count, unsynced) = core.regions(|regions| (regions.count(), regions.unsynced()));
+        // A leg that came back has all, and does not count before it was flushed.
+        let back = |member: &Member| member.standing() == Standing::Returning;
+        let unsynced = unsynced.max(u64::from(core.members.iter().any(back)));
         write!(out, " {}/{count} 1 ", count.saturating_sub(unsynced))?;
         for member in &core.members {
             out.write_char(letter(member))?;

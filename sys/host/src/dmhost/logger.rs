@@ -6,10 +6,11 @@ use std::io::{Write, stderr};
 struct Lines;
 
 impl Log for Lines {
-    /// Other crates tell of their doings, which matter to us only when we are asked for more.
+    /// Other crates tell of their doings, which matter to us only when we are asked for
+    /// everything.
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         let foreign = metadata.target().starts_with("fuser");
-        !foreign || metadata.level() == Level::Error || log::max_level() > LevelFilter::Info
+        !foreign || metadata.level() == Level::Error || log::max_level() > LevelFilter::Debug
     }
 
     fn log(&self, record: &Record<'_>) {

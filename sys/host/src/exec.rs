@@ -6,6 +6,7 @@
 //! has in hand (`keeper`), since it must be cleared away whatever becomes of us.
 
 mod controls;
+pub mod family;
 mod filter;
 pub mod keeper;
 pub mod keeping;
@@ -33,15 +34,16 @@ use crate::{front, paths};
 use controls::Controls;
 use dm::driver::Driver;
 use dm::targets::TARGETS;
+use family::Family;
 use keeping::Keeping;
 use nodes::{LoopNodes, NoNodes};
 use place::Place;
+use rustix::process::WaitStatus;
 use serve::Server;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::ffi::OsString;
-use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, ExitStatus};
+use std::process::Child;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -68,6 +70,7 @@ struct Serving {
     driver: Arc<Driver>,
     registry: Arc<Registry>,
     nodes: Arc<dyn Nodes>,
+    family: Arc<Family>,
     keeping: Option<Arc<Keeping>>,
     fuse: Option<Fuse>,
 }
@@ -89,6 +92,7 @@ impl Serving {
             true => Err("device nodes cannot be made here".to_owned()),
             false => Keeping::start(&place.folder),
         };
+        let family = Arc::new(Family::adopt());
         let registry = Registry::current();
         let first = keeping.as_ref().map_or(1, Keeping::first);
         let driver = Driver::attach_from(TARGETS, first);
@@ -97,14 +101,14 @@ impl Serving {
             driver: Arc::clone(&driver),
             registry: Arc::clone(&registry),
             nodes: Arc::new(NoNodes),
+            family: Arc::clone(&family),
             keeping: None,
             fuse: None,
         };
         match (keeping, fuse) {
             (Ok(keeping), Ok(fuse)) => {
                 let keeping = Arc::new(keeping);
-                let space = place.outside.clone();
-                let nodes = LoopNodes::new(&driver, &registry, Arc::clone(&keeping), space);
+                let nodes = LoopNodes::new(&driver, &registry, Arc::clone(&keeping), family);
                 let nodes = Arc::new(nodes);
                 registry
                     .subscribe(Arc::clone(&nodes) as Arc<dyn Watch>)
@@ -127,7 +131,7 @@ impl Serving {
     fn run(&self, place: &Place, command: &[OsString]) -> Result<u8, String> {
         let wrong = |error: std::io::Error| error.to_string();
         let signals = Signals::new([SIGINT, SIGQUIT, SIGTERM, SIGHUP]).map_err(wrong)?;
-        let (mut child, listener) = start::start(command, place)?;
+        let (child, listener) = start::start(command, place)?;
         let (wake, waker) = rustix::pipe::pipe().map_err(|errno| errno.to_string())?;
         let controls = Arc::new(Controls::default());
         controls.watch(&self.driver).map_err(wrong)?;
@@ -138,7 +142,8 @@ impl Serving {
             Server::new(listener, wake, translator, registry, Arc::clone(&controls), place.needs);
         server.start().map_err(wrong)?;
         pass_on(signals, &child);
-        let status = child.wait().map_err(wrong)?;
+        let status = self.family.wait(child.id()).map_err(|errno| errno.to_string())?;
+        self.family.end();
         server.stop();
         drop(waker);
         Ok(code(status))
@@ -176,7 +181,7 @@ fn pass_on(mut signals: Signals, child: &Child) {
     let _ = thread::Builder::new().name("signals".into()).spawn(pass);
 }
 
-fn code(status: ExitStatus) -> u8 {
-    let signalled = status.signal().map(|signal| 128 + signal);
-    status.code().or(signalled).and_then(|code| u8::try_from(code).ok()).unwrap_or(1)
+fn code(status: WaitStatus) -> u8 {
+    let signalled = status.terminating_signal().map(|signal| 128 + signal);
+    status.exit_status().or(signalled).and_then(|code| u8::try_from(code).ok()).unwrap_or(1)
 }

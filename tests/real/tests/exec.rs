@@ -181,6 +181,26 @@ fn cryptsetup_formats_opens_resizes_suspends_and_closes() {
 }
 
 #[test]
+fn who_outlives_the_command_ends_with_it() {
+    let Some(said) = script(
+        "dmsetup create a --table '0 8 zero'
+         (trap '' TERM; exec setsid sleep 1001 3</dev/mapper/a) >/dev/null 2>&1 & echo $!
+         (setsid sh -c 'sleep 1002; echo late' >/dev/null 2>&1 & echo $!)
+         (sleep 0.1; echo a pipe ends by itself >&2) | cat; sleep 0.1
+         dmsetup info -c --noheadings -o open a",
+    ) else {
+        return;
+    };
+    let lines: Vec<&str> = said.lines().collect();
+    let [deaf, orphan, open] = lines[..] else { panic!("{lines:?}") };
+    assert_eq!(open, "1");
+    for process in [deaf, orphan] {
+        let name = fs::read_to_string(format!("/proc/{process}/cmdline")).unwrap_or_default();
+        assert!(!name.contains("sleep"), "{process} is there: {name}");
+    }
+}
+
+#[test]
 fn nothing_is_left_of_one_that_is_killed_while_a_file_system_is_written_to() {
     if !dm_skip::have("mkfs.ext4") {
         return;

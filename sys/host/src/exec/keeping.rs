@@ -167,12 +167,6 @@ impl Keeping {
         self.ask(format_args!("thaw {index}"))
     }
 
-    /// Its process.
-    #[must_use]
-    pub fn process(&self) -> u32 {
-        hold(&self.process).id()
-    }
-
     /// Has it take everything away; true if that is done within the time.
     #[must_use]
     pub fn stop(&self, within: Duration) -> bool {

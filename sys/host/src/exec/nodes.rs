@@ -3,9 +3,10 @@
 //! A loop device has the minor number of its mapped device, so that one number means both. It is
 //! made with the device, bound with its first live table, and has the device open from then on.
 
+use super::family::Family;
 use super::keeping::Keeping;
 use super::loops::{self, Shape};
-use super::openers::{self, Others};
+use super::openers;
 use super::translate::Nodes;
 use crate::front::{Registry, Shown, Watch, failure};
 use crate::kern::hold;
@@ -37,22 +38,21 @@ pub struct LoopNodes {
     registry: Arc<Registry>,
     keeping: Arc<Keeping>,
     nodes: Mutex<HashMap<u32, Arc<Mutex<Node>>>>,
-    others: Others,
+    family: Arc<Family>,
 }
 
 impl LoopNodes {
-    /// For the devices of a driver; the registry has to be told to watch. Who sees the mounts of
-    /// the name `space` sees no nodes.
+    /// For the devices of a driver; the registry has to be told to watch. Nobody but the
+    /// family sees the nodes.
     #[must_use]
     pub fn new(
         driver: &Arc<Driver>,
         registry: &Arc<Registry>,
         keeping: Arc<Keeping>,
-        space: PathBuf,
+        family: Arc<Family>,
     ) -> Self {
-        let others = Others { processes: vec![std::process::id(), keeping.process()], space };
         let (driver, registry) = (Arc::downgrade(driver), Arc::clone(registry));
-        Self { driver, registry, keeping, nodes: Mutex::default(), others }
+        Self { driver, registry, keeping, nodes: Mutex::default(), family }
     }
 
     fn node(&self, minor: u32) -> Option<Arc<Mutex<Node>>> {
@@ -142,7 +142,7 @@ impl Nodes for LoopNodes {
     fn outside_opens(&self, minor: u32) -> u32 {
         let bound = self.own_opens(minor) > 0;
         let devno = DevNo { major: loops::MAJOR, minor };
-        if bound { openers::count(devno, &self.others) } else { 0 }
+        if bound { openers::count(devno, &self.family.members()) } else { 0 }
     }
 
     fn release(&self, minor: u32) -> Result<(), Errno> {

@@ -9,51 +9,36 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Who is not looked at.
-#[derive(Clone, Debug, Default)]
-pub struct Others {
-    /// These processes.
-    pub processes: Vec<u32>,
-    /// Those that see the mounts of this name: they do not see our nodes.
-    pub space: PathBuf,
-}
-
 /// The name of the mounts that a process sees.
 #[must_use]
 pub fn space(process: &str) -> Option<PathBuf> {
     fs::read_link(format!("/proc/{process}/ns/mnt")).ok()
 }
 
-/// How often a block device is open, as far as others are not concerned.
+/// How often a block device is open, as far as these processes and the kernel are concerned.
 #[must_use]
-pub fn count(devno: DevNo, others: &Others) -> u32 {
+pub fn count(devno: DevNo, processes: &[u32]) -> u32 {
     let mut spaces = BTreeSet::new();
     let mut found = Vec::new();
     let mut mounted = false;
-    for process in processes().filter(|process| !others.processes.contains(process)) {
-        let Some(space) = space(&process.to_string()) else { continue };
-        if space == others.space {
-            continue;
-        }
-        for descriptor in descriptors(process, devno) {
+    for process in processes {
+        for descriptor in descriptors(*process, devno) {
             // A child has what its parent opened.
-            let known = |other: &(u32, u32)| same_file(*other, (process, descriptor));
+            let known = |other: &(u32, u32)| same_file(*other, (*process, descriptor));
             if !found.iter().any(known) {
-                found.push((process, descriptor));
+                found.push((*process, descriptor));
             }
         }
+    }
+    for process in ["self".to_owned()].into_iter().chain(processes.iter().map(u32::to_string)) {
         // Processes in one place see the same mounts.
+        let Some(space) = space(&process) else { continue };
         if spaces.insert(space) {
-            mounted |= mounts::of(&process.to_string()).iter().any(|mount| mount.is_on(devno));
+            mounted |= mounts::of(&process).iter().any(|mount| mount.is_on(devno));
         }
     }
     let found = u32::try_from(found.len()).unwrap_or(u32::MAX);
     found + u32::from(mounted) + swaps(devno) + holders(devno)
-}
-
-fn processes() -> impl Iterator<Item = u32> {
-    let entries = fs::read_dir("/proc").ok().into_iter().flatten();
-    entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
 }
 
 /// The descriptors of a process that are of the device. Processes that we may not look at have
@@ -99,8 +84,7 @@ mod tests {
         if devno.major == 0 {
             return dm_skip::skip("the root is no block device");
         }
-        assert!(count(devno, &Others::default()) >= 1);
-        let all = Others { space: space("self").unwrap(), ..Others::default() };
-        assert_eq!(count(DevNo { major: 4000, minor: 1 }, &all), 0);
+        assert!(count(devno, &[]) >= 1);
+        assert_eq!(count(DevNo { major: 4000, minor: 1 }, &[std::process::id()]), 0);
     }
 }

@@ -3,7 +3,6 @@
 
 use super::filter::Needs;
 use super::loops;
-use super::openers;
 use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
 use rustix::io::Errno;
 use rustix::mount::{
@@ -28,8 +27,6 @@ pub struct Place {
     pub dev_dir: Option<PathBuf>,
     /// What could not be mounted or made, and has to be feigned.
     pub needs: Needs,
-    /// The name of the mounts that others see.
-    pub outside: PathBuf,
 }
 
 impl Place {
@@ -38,12 +35,11 @@ impl Place {
     /// # Errors
     /// A sentence, when there is not even a folder.
     pub fn make() -> Result<Self, String> {
-        let outside = openers::space("self").unwrap_or_default();
         let apart = leave_others();
         let folder = folder().map_err(|error| format!("no folder of our own: {error}"))?;
         let dev_dir = env::var_os("DM_DEV_DIR").filter(|dir| !dir.is_empty()).map(PathBuf::from);
         let needs = Needs { lookups: true, nodes: true };
-        let mut place = Self { folder, dev_dir, needs, outside };
+        let mut place = Self { folder, dev_dir, needs };
         match apart.and_then(|()| place.mount()) {
             Ok(()) => place.needs.lookups = false,
             Err(errno) => log::info!("no mounts of our own ({errno}): lists in /proc are feigned"),

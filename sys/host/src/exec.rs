@@ -10,6 +10,7 @@ pub mod family;
 mod filter;
 pub mod keeper;
 pub mod keeping;
+mod links;
 mod lookups;
 #[expect(unsafe_code, reason = "ioctls of loop devices")]
 mod loops;

@@ -124,6 +124,24 @@ END
 }
 
 #[test]
+fn volumes_left_active_leave_no_links_in_dev() {
+    if !dm_skip::have("lvm") {
+        return;
+    }
+    let Some(said) = script(
+        "export LVM_SUPPRESS_FD_WARNINGS=1 LVM_SYSTEM_DIR=$PWD; truncate -s 64M one; mkdir locks
+         echo \"global/locking_dir=\\\"$PWD/locks\\\"\" >lvm.conf
+         one=$(losetup -f --show one); trap 'losetup -d $one' EXIT; group=dml$$
+         (vgcreate $group $one; lvcreate -y -n l -L 8M --monitor n $group) >/dev/null 2>errors
+         test -L /dev/$group/l && echo $group",
+    ) else {
+        return;
+    };
+    let folder = Path::new("/dev").join(said.trim());
+    assert!(folder != Path::new("/dev") && !folder.exists(), "{}", folder.display());
+}
+
+#[test]
 fn lvm_snapshots_extends_and_merges_a_volume_in_use() {
     if !dm_skip::have("lvm") {
         return;

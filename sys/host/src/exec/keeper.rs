@@ -6,6 +6,7 @@
 //!
 //! Requests and replies are lines: a number, a word, and what belongs to it.
 
+use super::links;
 use super::loops::{self, Loops, Shape};
 use super::mounts;
 use crate::kern::hold;
@@ -186,7 +187,9 @@ impl Keeper {
 
     /// Takes everything away: file systems first, and what is in use when that ends.
     fn leave(&self) {
-        let left: Vec<u32> = std::mem::take(&mut *hold(&self.added)).into_iter().collect();
+        let left: BTreeSet<u32> = std::mem::take(&mut *hold(&self.added));
+        links::remove(&links::dev_dir(), &left);
+        let left: Vec<u32> = left.into_iter().collect();
         for index in &left {
             for place in mounted(*index) {
                 let _ = loops::freeze(&place, false);

@@ -28,14 +28,16 @@ pub fn list(asked: &Path, seen: &Path) -> Option<String> {
     same.then_some(text)
 }
 
-/// The text of a file that the kernel has for its mapped devices in /sys.
-pub fn attribute(asked: &Path, devices: &Translator) -> Option<String> {
+/// A file below /sys that a device of ours has not as loop devices have it: its text, or ENOENT.
+pub fn in_sys(asked: &Path, devices: &Translator) -> Option<Result<String, Errno>> {
     let (minor, attribute) = place_in_sys(asked.to_str()?)?;
     let reply = devices.about(minor)?;
     Some(match attribute {
-        "name" => reply.name + "\n",
-        "uuid" => reply.uuid + "\n",
-        "suspended" => format!("{}\n", u8::from(reply.flags.contains(Flags::SUSPEND))),
+        "dm/name" => Ok(reply.name + "\n"),
+        "dm/uuid" => Ok(reply.uuid + "\n"),
+        "dm/suspended" => Ok(format!("{}\n", u8::from(reply.flags.contains(Flags::SUSPEND)))),
+        // By this file programs tell loop devices from others.
+        "loop/backing_file" => Err(Errno::NOENT),
         _ => return None,
     })
 }
@@ -43,15 +45,11 @@ pub fn attribute(asked: &Path, devices: &Translator) -> Option<String> {
 /// The device and the attribute that a path in /sys means.
 fn place_in_sys(path: &str) -> Option<(u32, &str)> {
     let rest = path.strip_prefix("/sys/")?;
-    let (device, attribute) = rest.rsplit_once("/dm/")?;
-    let (folder, device) = device.rsplit_once('/')?;
-    let minor = match folder {
-        "dev/block" => {
-            let devno = device.parse::<DevNo>().ok()?;
-            Some(devno.minor).filter(|_| devno.major == loops::MAJOR)?
-        }
-        "block" | "class/block" => device.strip_prefix("loop")?.parse().ok()?,
-        _ => return None,
+    let rest = rest.strip_prefix("dev/").or_else(|| rest.strip_prefix("class/")).unwrap_or(rest);
+    let (device, attribute) = rest.strip_prefix("block/")?.split_once('/')?;
+    let minor = match device.parse::<DevNo>() {
+        Ok(devno) => Some(devno.minor).filter(|_| devno.major == loops::MAJOR)?,
+        Err(_) => device.strip_prefix("loop")?.parse().ok()?,
     };
     Some((minor, attribute))
 }
@@ -70,10 +68,12 @@ mod tests {
 
     #[test]
     fn attributes_are_asked_for_by_number_and_by_name() {
-        assert_eq!(place_in_sys("/sys/dev/block/7:65537/dm/name"), Some((65_537, "name")));
-        assert_eq!(place_in_sys("/sys/block/loop65537/dm/uuid"), Some((65_537, "uuid")));
+        let name = Some((65_537, "dm/name"));
+        assert_eq!(place_in_sys("/sys/dev/block/7:65537/dm/name"), name);
+        assert_eq!(place_in_sys("/sys/block/loop65537/dm/name"), name);
+        assert_eq!(place_in_sys("/sys/class/block/loop65537/dm/name"), name);
         assert_eq!(place_in_sys("/sys/dev/block/8:1/dm/name"), None);
-        assert_eq!(place_in_sys("/sys/dev/block/7:1/size"), None);
+        assert_eq!(place_in_sys("/sys/block/sda/dm/name"), None);
         assert_eq!(place_in_sys("/proc/dm/name"), None);
     }
 }

@@ -182,9 +182,9 @@ impl Server {
                 false => Ok(Verdict::Proceed),
             };
         }
-        let listed = || self.needs.lookups.then(|| lookups::list(&path, &seen)).flatten();
-        match lookups::attribute(&path, &self.translator).or_else(listed) {
-            Some(text) => give(&lookups::text_file(&text)?),
+        let listed = || self.needs.lookups.then(|| lookups::list(&path, &seen)).flatten().map(Ok);
+        match lookups::in_sys(&path, &self.translator).or_else(listed) {
+            Some(text) => give(&lookups::text_file(&text?)?),
             None => Ok(Verdict::Proceed),
         }
     }

@@ -182,3 +182,34 @@ fn a_dead_cow_device_does_not_stop_its_origin() {
         assert!(log.iter().any(|line| line.contains("cannot be marked as invalid")), "{log:?}");
     }
 }
+
+/// Another snapshot that has no room for what a merge takes from the origin, or keeps it in
+/// memory only, does not hold the merge up: whichever of the two was there first.
+#[test]
+fn a_merge_goes_on_whatever_becomes_of_another_snapshot() {
+    for (how, sectors) in [("P 16", 48), ("PO 16", 48), ("N 16", 16), ("N 16", 64)] {
+        for first in [true, false] {
+            let setup = setup(Mode::Thread(3));
+            let snapshot = setup.world.create("s", &setup.line("snapshot"));
+            snapshot.write(3, &[3; 40 * 512]).expect("a write");
+            drop(snapshot);
+            setup.world.on("s", Action::Remove).expect("removed");
+            let other = setup.world.disk(sectors);
+            let line = format!("0 64 snapshot /dev/mapper/base {} {how}", other.name());
+            if first {
+                setup.world.try_create("other", &line).expect("another");
+            }
+            setup.world.make("m").expect("a device");
+            setup.world.load("m", &setup.line("snapshot-merge")).expect("a table");
+            if !first {
+                setup.world.try_create("other", &line).expect("another");
+            }
+            setup.world.on("m", Action::Resume).expect("resumed");
+            until(how, || status(&setup.world, "m").ends_with(" 4/256 4"));
+            match setup.world.open("other").read(0, 64) {
+                Ok(bytes) => assert!(sectors == 64 && bytes == [1; 64 * 512], "{how}"),
+                Err(errno) => assert!(sectors < 64 && errno == Errno::EIO, "{how}"),
+            }
+        }
+    }
+}

@@ -179,11 +179,12 @@ impl Works {
     /// Does what can be done now.
     pub(super) fn settle(&mut self, inner: &Inner) {
         loop {
-            for slot in 0..self.list.len() {
-                self.go_on(inner, slot);
+            self.go_on(inner);
+            // Only then is it known which copies there are; and it may have others begun, or
+            // snapshots buried that have no room for theirs.
+            if self.merge_on(inner) {
+                self.go_on(inner);
             }
-            // Merging may have begun copies for snapshots that had their turn.
-            self.all().for_each(Work::send_copies);
             let mut more = false;
             while let Some(part) = self.ready.pop() {
                 more = true;
@@ -206,25 +207,38 @@ impl Works {
         work.backlog.pop()
     }
 
-    fn go_on(&mut self, inner: &Inner, slot: usize) {
-        // Out of the list meanwhile, since merging looks at the others.
-        let Some(mut work) = self.list.get_mut(slot).and_then(Option::take) else { return };
-        let mut others = |cx: &mut Cx<'_>, at: u64, count: u64| {
-            let mut done = true;
-            for other in self.list.iter_mut().flatten() {
-                // All begin at once.
-                done &= other.preserve(cx, at, count).is_none();
-            }
-            done
-        };
+    /// Sends and commits what is due for each snapshot.
+    fn go_on(&mut self, inner: &Inner) {
         let mut cx = Cx { inner, ready: &mut self.ready };
-        work.send_copies();
-        work.go_slowly(&mut cx);
-        work.commit(&mut cx);
-        work.merge_on(&mut cx, &mut others);
-        if let Some(place) = self.list.get_mut(slot) {
-            *place = Some(work);
+        for work in self.list.iter_mut().flatten() {
+            work.send_copies();
+            work.go_slowly(&mut cx);
+            work.commit(&mut cx);
         }
+    }
+
+    /// Goes on merging; false if nothing is merged.
+    fn merge_on(&mut self, inner: &Inner) -> bool {
+        let mut any = false;
+        for slot in 0..self.list.len() {
+            let Some(place) = self.list.get_mut(slot) else { continue };
+            // Out of the list meanwhile, since merging looks at the others.
+            let Some(mut work) = place.take_if(|work| work.merge.is_on()) else { continue };
+            let mut others = |cx: &mut Cx<'_>, at: u64, count: u64| {
+                let mut done = true;
+                for other in self.list.iter_mut().flatten() {
+                    // All begin at once.
+                    done &= other.preserve(cx, at, count).is_none();
+                }
+                done
+            };
+            work.merge_on(&mut Cx { inner, ready: &mut self.ready }, &mut others);
+            if let Some(place) = self.list.get_mut(slot) {
+                *place = Some(work);
+            }
+            any = true;
+        }
+        any
     }
 
     /// A part to work on.

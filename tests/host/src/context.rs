@@ -70,6 +70,7 @@ pub struct Faults {
     fail_at: AtomicU64,
     hit: AtomicBool,
     starved: AtomicBool,
+    transfers_only: AtomicBool,
 }
 
 impl Faults {
@@ -78,6 +79,12 @@ impl Faults {
         self.seen.store(0, Ordering::SeqCst);
         self.hit.store(false, Ordering::SeqCst);
         self.fail_at.store(n, Ordering::SeqCst);
+    }
+
+    /// From now on only transfers count as calls. Their number does not depend on which thread
+    /// is faster, as that of cells does.
+    pub fn count_transfers_only(&self) {
+        self.transfers_only.store(true, Ordering::SeqCst);
     }
 
     /// Did the call fail that should?
@@ -102,6 +109,9 @@ impl Faults {
         let cell = matches!(call, Call::IoCell | Call::ChildCell);
         if cell && self.starved.load(Ordering::SeqCst) {
             return false;
+        }
+        if call != Call::Transfer && self.transfers_only.load(Ordering::SeqCst) {
+            return true;
         }
         let fail_at = self.fail_at.load(Ordering::SeqCst);
         let nth = self.seen.fetch_add(1, Ordering::SeqCst) + 1;

@@ -3,6 +3,7 @@
 
 use dm::kern::disk::Op;
 use dm_protocol::{Action, Flags, SECTOR_SIZE};
+use dm_tests::outage::cuts;
 use dm_tests::power::Log;
 use dm_tests::random::seeds;
 use dm_tests::toys::types;
@@ -105,7 +106,12 @@ fn workload(device: &Device, disks: &[Arc<Disk>], random: &mut Random, world: &W
     steps
 }
 
-fn cut(seed: u64, types_too: bool, table: impl Fn(&[Arc<Disk>]) -> Vec<(&'static str, String)>) {
+/// Gives how many cuts were tried.
+fn cut(
+    seed: u64,
+    types_too: bool,
+    table: impl Fn(&[Arc<Disk>]) -> Vec<(&'static str, String)>,
+) -> u64 {
     let mut random = Random::new(seed);
     let world = if types_too { World::with_types(types()) } else { World::new() };
     let disks: Vec<_> = (0..3)
@@ -116,17 +122,21 @@ fn cut(seed: u64, types_too: bool, table: impl Fn(&[Arc<Disk>]) -> Vec<(&'static
         world.try_create(name, table).expect("a device");
     }
     let device = world.open("d");
+    // An encrypted disk of zeroes reads as anything.
+    device.write_fua(0, &[0; SIZE as usize * 512]).expect("a write");
     disks.iter().for_each(|disk| disk.record());
     let steps = workload(&device, &disks, &mut random, &world);
     let logs: Vec<Log> = disks.iter().map(|disk| disk.recorded()).collect();
+    let orders = if cfg!(miri) { 1 } else { 6 };
     for (nr, step) in steps.iter().enumerate() {
-        for order in 0..if cfg!(miri) { 1 } else { 6 } {
+        for order in 0..orders {
             for ((disk, log), done) in disks.iter().zip(&logs).zip(&step.done) {
                 disk.set_bytes(0, &log.image(*done, &mut random));
             }
             step.promise.check(&device, &format!("step {nr}, order {order}"));
         }
     }
+    steps.len() as u64 * orders
 }
 
 #[test]
@@ -160,6 +170,35 @@ fn stacked_devices_keep_what_was_flushed() {
                 ("d", "0 30 linear /dev/mapper/mid 30\n30 30 linear /dev/mapper/mid 0".into()),
             ]
         });
+    });
+}
+
+const KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
+
+#[test]
+#[cfg_attr(miri, ignore = "too much to encrypt in an interpreter")]
+fn crypt_keeps_what_was_flushed() {
+    seeds(2, |seed| {
+        let (mut tried, mut round) = (0, seed * 1000);
+        while tried < cuts(500) {
+            tried += cut(round, false, |disks| {
+                let [one, two, three] = [0, 1, 2].map(|nr: usize| disks[nr].name());
+                let low = format!("0 40 crypt serpent-cbc-essiv:sha256 {KEY} 0 {one} 3");
+                let fast = format!("20 20 crypt aes-xts-plain64 {KEY} 9 {two} 1");
+                vec![
+                    ("low", low),
+                    (
+                        "d",
+                        format!(
+                            "0 20 crypt aes-xts-plain64 {KEY} 0 /dev/mapper/low 20\n{fast}\n\
+                         40 20 crypt twofish-xts-plain {KEY} 0 {three} 5 1 no_write_workqueue"
+                        ),
+                    ),
+                ]
+            });
+            round += 1;
+        }
+        println!("crypt: {tried} power cuts in {} workloads", round - seed * 1000);
     });
 }
 

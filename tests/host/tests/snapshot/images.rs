@@ -218,3 +218,45 @@ fn large_sectors_bound_the_chunks() {
     check(&device, 3, 64, 8);
     assert!(matches!(Store::read(&cow.bytes()), Store::Valid { chunk: 8, .. }));
 }
+
+#[test]
+#[cfg_attr(miri, ignore = "too much memory for an interpreter")]
+fn chunks_of_every_size_of_linux_keep_what_the_origin_loses() {
+    for shift in 0..=21 {
+        for kind in ["P", "PO", "N"] {
+            let chunk = 1_u64 << shift;
+            // A new store clears two chunks, which would be gigabytes.
+            if kind != "N" && shift > 14 {
+                continue;
+            }
+            let metadata = match (kind, chunk) {
+                ("N", _) => 0,
+                (_, 1) => 8,
+                _ => 3,
+            };
+            let room = (130_u64.div_ceil(chunk) + metadata) * chunk;
+            let Setup { world, cow } = setup(DiskSpec::new(room), &[]);
+            let line = format!("0 128 snapshot /dev/mapper/base {} {kind} {chunk}", cow.name());
+            let device = world.create("s", &line);
+            let origin = world.create("o", "0 128 snapshot-origin /dev/mapper/base");
+            put(&origin, 2, 3, 100);
+            put(&device, 3, 90, 30);
+            check(&origin, 2, 3, 100);
+            check(&device, 1, 0, 90);
+            check(&device, 3, 90, 30);
+            check(&device, 1, 120, 8);
+            assert!(table(&world, "s").ends_with(&format!(" {kind} {chunk}")));
+            if kind != "N" {
+                drop(device);
+                world.on("s", Action::Remove).expect("removed");
+                let device = world.create("s", &line);
+                check(&device, 1, 0, 90);
+                check(&device, 3, 90, 30);
+                let Store::Valid { chunk: found, .. } = Store::read(&cow.bytes()) else {
+                    panic!("no store with chunks of {chunk}");
+                };
+                assert_eq!(found as u64, chunk);
+            }
+        }
+    }
+}

@@ -18,6 +18,9 @@ use std::path::{Path, PathBuf};
 /// The number of /dev/mapper/control, which is the same on every Linux.
 pub const CONTROL: (u32, u32) = (10, 236);
 
+/// How many of one number there may be at a time.
+const FOLDERS: u32 = 100;
+
 /// Where the program runs.
 #[derive(Debug)]
 pub struct Place {
@@ -36,7 +39,8 @@ impl Place {
     /// A sentence, when there is not even a folder.
     pub fn make() -> Result<Self, String> {
         let apart = leave_others();
-        let folder = folder().map_err(|error| format!("no folder of our own: {error}"))?;
+        let parents = [PathBuf::from("/run"), env::temp_dir()];
+        let folder = folder(parents).map_err(|error| format!("no folder of our own: {error}"))?;
         let dev_dir = env::var_os("DM_DEV_DIR").filter(|dir| !dir.is_empty()).map(PathBuf::from);
         let needs = Needs { lookups: true, nodes: true };
         let mut place = Self { folder, dev_dir, needs };
@@ -105,13 +109,22 @@ fn leave_others() -> Result<(), Errno> {
     mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)
 }
 
-fn folder() -> io::Result<PathBuf> {
+/// Makes a folder. Its name may be taken: by who has our number in another pid namespace, or had
+/// it and left nobody to clear up.
+fn folder(parents: [PathBuf; 2]) -> io::Result<PathBuf> {
     let mut why = io::ErrorKind::NotFound.into();
-    for parent in [PathBuf::from("/run"), env::temp_dir()] {
-        let folder = parent.join(format!("dmhost-exec.{}", std::process::id()));
-        match DirBuilder::new().mode(0o755).create(&folder) {
-            Ok(()) => return Ok(folder),
-            Err(error) => why = error,
+    let process = std::process::id();
+    for parent in parents {
+        let further = (1..FOLDERS).map(|next| format!("dmhost-exec.{process}.{next}"));
+        for name in [format!("dmhost-exec.{process}")].into_iter().chain(further) {
+            let folder = parent.join(name);
+            match DirBuilder::new().mode(0o755).create(&folder) {
+                Ok(()) => return Ok(folder),
+                Err(error) => why = error,
+            }
+            if why.kind() != io::ErrorKind::AlreadyExists {
+                break;
+            }
         }
     }
     Err(why)
@@ -151,6 +164,19 @@ fn misc(real: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_folder_is_found_beside_those_that_others_have_and_beside_a_place_that_is_none() {
+        let parent = tempfile::TempDir::new().unwrap();
+        let find = || folder([PathBuf::from("/nowhere"), parent.path().to_owned()]).unwrap();
+        let name = format!("dmhost-exec.{}", std::process::id());
+        assert_eq!(find(), parent.path().join(&name));
+        assert_eq!(find(), parent.path().join(name.clone() + ".1"));
+        assert_eq!(find(), parent.path().join(name + ".2"));
+        (3..FOLDERS).for_each(|_| drop(find()));
+        let full = folder([PathBuf::from("/nowhere"), parent.path().to_owned()]);
+        assert_eq!(full.unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+    }
 
     #[test]
     fn the_list_of_drivers_names_the_device_mapper_and_loop_devices() {

@@ -265,6 +265,48 @@ fn nothing_is_left_of_one_that_is_killed_while_a_file_system_is_written_to() {
     assert!(wait_for(|| group().is_ok_and(|found| found.stdout.is_empty())), "it goes on alone");
 }
 
+#[test]
+fn what_is_left_when_the_keeper_is_killed_too_the_next_one_takes_away() {
+    if !dm_skip::have("dmsetup") {
+        return;
+    }
+    let folder = TempDir::new().expect("a folder");
+    let errors = folder.path().join("errors");
+    let start = |text: &str| {
+        let mut command = Command::new(program("dmhost"));
+        command.args(["exec", "sh", "-c", text]).stdin(Stdio::null()).stdout(Stdio::null());
+        command.stderr(fs::File::create(&errors).expect("a file")).spawn().expect("it runs")
+    };
+    let told = |name: &str| folder.path().join(name);
+    // This one has lower numbers, which the next one gets then.
+    let mut before = start(&format!(": >{}; exec sleep 60", told("before").display()));
+    let there = wait_for(|| told("before").exists());
+    let create = "dmsetup create a --table '0 8 zero'";
+    let mut process = start(&format!("{create} && : >{}; sleep 60", told("made").display()));
+    let number = process.id();
+    wait_for(|| told("made").exists() || matches!(process.try_wait(), Ok(Some(_))));
+    let said = fs::read_to_string(&errors).unwrap_or_default();
+    if said.contains("no block devices") {
+        return dm_skip::skip("no loop devices, FUSE or device nodes");
+    }
+    let stays = |path: &PathBuf| {
+        fs::read_to_string(path.join("loop/autoclear")).is_ok_and(|flag| flag.trim() == "0")
+    };
+    let devices: Vec<PathBuf> = loops(number).into_iter().filter(stays).collect();
+    assert!(there && devices.len() == 1, "{said}");
+    let children = format!("/proc/{number}/task/{number}/children");
+    let children = fs::read_to_string(children).expect("its children");
+    let mut all = vec!["-9".to_owned(), number.to_string()];
+    all.extend(children.split_whitespace().map(str::to_owned));
+    run(Command::new("kill").args(&all));
+    let _ = process.wait();
+    run(Command::new("kill").arg(before.id().to_string()));
+    let _ = before.wait();
+    let _ = start("true").wait();
+    let _ = fs::remove_dir(format!("/run/dmhost-exec.{number}"));
+    assert!(!devices[0].exists(), "{devices:?}");
+}
+
 fn wait_for(mut condition: impl FnMut() -> bool) -> bool {
     let start = Instant::now();
     while start.elapsed() < Duration::from_secs(30) {

@@ -82,25 +82,28 @@ pub fn serve(stream: UnixStream, folder: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// Finds numbers that no other process has, and takes away what a killed one left there.
+/// Finds numbers that no other process has, and takes away what killed ones left.
 fn claim(loops: Loops, folder: &Path) -> Result<(Loops, u32, File), String> {
     let path = folder.join("marker");
     let marker = File::create_new(&path).and_then(|file| file.set_len(512).map(|()| file));
     let marker = marker.map_err(|error| format!("{}: {error}", path.display()))?;
-    let shape = Shape { sector_size: 512, readonly: false, discard: false };
     let mut why = Errno::BUSY;
     for base in (0..SLOTS).map(|slot| FIRST + slot * STRIDE) {
-        match loops.add(base) {
-            Ok(()) | Err(Errno::EXIST) => {}
-            Err(errno) => return Err(format!("loop device {base}: {errno}")),
-        }
-        match loops.bind(base, &marker, shape, true) {
+        match mark(&loops, base, &marker) {
             Ok(held) => {
-                for index in left(base) {
-                    let _ = loops.unbind_at_close(index).map(drop);
-                    let _ = loops.remove(index);
+                clear(&loops, base);
+                let others = left().into_iter().map(|index| index - (index - FIRST) % STRIDE);
+                for other in others.collect::<BTreeSet<u32>>() {
+                    // It stays marked for as long as that takes.
+                    let Ok(held) = mark(&loops, other, &marker) else { continue };
+                    clear(&loops, other);
+                    drop(held);
+                    let _ = loops.remove(other);
                 }
                 return Ok((loops, base, held));
+            }
+            Err(errno @ (Errno::PERM | Errno::ACCESS)) => {
+                return Err(format!("loop device {base}: {errno}"));
             }
             Err(errno) => why = errno,
         }
@@ -108,13 +111,30 @@ fn claim(loops: Loops, folder: &Path) -> Result<(Loops, u32, File), String> {
     Err(format!("no loop device to be had: {why}"))
 }
 
-/// The devices behind a marker.
-fn left(base: u32) -> Vec<u32> {
+/// Marks the numbers behind one as taken, until what this gives is closed.
+fn mark(loops: &Loops, base: u32, marker: &File) -> Result<File, Errno> {
+    match loops.add(base) {
+        Ok(()) | Err(Errno::EXIST) => {}
+        Err(errno) => return Err(errno),
+    }
+    let shape = Shape { sector_size: 512, readonly: false, discard: false };
+    loops.bind(base, marker, shape, true)
+}
+
+/// Takes away the devices behind a marker.
+fn clear(loops: &Loops, base: u32) {
+    for index in left().into_iter().filter(|index| (base + 1..base + STRIDE).contains(index)) {
+        let _ = loops.unbind_at_close(index).map(drop);
+        let _ = loops.remove(index);
+    }
+}
+
+/// The devices whose numbers are for processes like us.
+fn left() -> Vec<u32> {
     let Ok(entries) = fs::read_dir("/sys/block") else { return Vec::new() };
     let index = |name: &str| name.strip_prefix("loop")?.parse::<u32>().ok();
     let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-    let indices = names.filter_map(|name| index(&name));
-    indices.filter(|index| (base + 1..base + STRIDE).contains(index)).collect()
+    names.filter_map(|name| index(&name)).filter(|index| *index >= FIRST).collect()
 }
 
 impl Keeper {

@@ -285,6 +285,8 @@ fn what_is_left_when_the_keeper_is_killed_too_the_next_one_takes_away() {
     let mut process = start(&format!("{create} && : >{}; sleep 60", told("made").display()));
     let number = process.id();
     wait_for(|| told("made").exists() || matches!(process.try_wait(), Ok(Some(_))));
+    run(Command::new("kill").arg(before.id().to_string()));
+    let _ = before.wait();
     let said = fs::read_to_string(&errors).unwrap_or_default();
     if said.contains("no block devices") {
         return dm_skip::skip("no loop devices, FUSE or device nodes");
@@ -300,8 +302,6 @@ fn what_is_left_when_the_keeper_is_killed_too_the_next_one_takes_away() {
     all.extend(children.split_whitespace().map(str::to_owned));
     run(Command::new("kill").args(&all));
     let _ = process.wait();
-    run(Command::new("kill").arg(before.id().to_string()));
-    let _ = before.wait();
     let _ = start("true").wait();
     let _ = fs::remove_dir(format!("/run/dmhost-exec.{number}"));
     assert!(!devices[0].exists(), "{devices:?}");

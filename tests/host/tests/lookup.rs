@@ -5,26 +5,44 @@ use dm_tests::World;
 use dm_tests::random::Random;
 use std::fmt::Write as _;
 
+/// Finds the first and the last sector of each range, and nothing behind the last one.
+fn all_are_found(ranges: &[(u64, u64)]) {
+    let index = Index::new(ranges);
+    let count = ranges.len();
+    let mut start = 0;
+    for (nr, (end, note)) in ranges.iter().copied().enumerate() {
+        for at in [start, end - 1] {
+            assert_eq!(index.find(at), Some(Found { nr, end, note }), "{at} of {count}");
+        }
+        start = end;
+    }
+    for beyond in [start, start + 1, u64::MAX - 1] {
+        assert_eq!(index.find(beyond), None, "{beyond} of {count}");
+    }
+}
+
 #[test]
 fn every_end_of_every_small_number_of_ranges_is_found() {
     let mut random = Random::new(7);
-    for count in (0..200).chain([511, 512, 513, 4095, 4096, 4097]) {
-        let mut end = 0;
-        let mut range = |nr: u64| {
-            end += random.within(1, 5);
-            (end, nr * 3)
-        };
-        let ranges: Vec<(u64, u64)> = (0..count).map(&mut range).collect();
-        let index = Index::new(&ranges);
-        let mut start = 0;
-        for (nr, (end, note)) in ranges.iter().copied().enumerate() {
-            for at in [start, end - 1] {
-                assert_eq!(index.find(at), Some(Found { nr, end, note }), "{at} of {count}");
-            }
-            start = end;
+    // Keys of one kind up to 2^32, of another beyond.
+    for unit in [1, 1 << 33] {
+        for count in (0..300).chain([511, 512, 513, 4095, 4096, 4097]) {
+            let mut end = 0;
+            let mut range = |nr: u64| {
+                end += random.within(1, 5) * unit;
+                (end, nr * 3)
+            };
+            all_are_found(&(0..count).map(&mut range).collect::<Vec<_>>());
         }
-        for beyond in [start, start + 1, u64::MAX - 1] {
-            assert_eq!(index.find(beyond), None, "{beyond} of {count}");
+    }
+}
+
+#[test]
+fn devices_around_the_largest_short_end_are_searched_to_their_end() {
+    for last in [u32::MAX - 1, u32::MAX].map(u64::from).into_iter().chain([1 << 32, 1 << 55]) {
+        for count in [1, 2, 16, 17, 256, 257] {
+            let range = |nr| (last - (count - 1 - nr), nr);
+            all_are_found(&(0..count).map(range).collect::<Vec<_>>());
         }
     }
 }

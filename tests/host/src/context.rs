@@ -150,6 +150,7 @@ pub struct Context {
     log: Mutex<Vec<String>>,
     interrupted: AtomicBool,
     skipped_ms: AtomicU64,
+    clock_reads: AtomicU64,
 }
 
 thread_local! {
@@ -221,7 +222,15 @@ impl Context {
         self.skipped_ms.fetch_add(ms, Ordering::SeqCst);
     }
 
-    pub(crate) fn skipped(&self) -> Duration {
+    /// How often the driver looked at the clock.
+    #[must_use]
+    pub fn clock_reads(&self) -> u64 {
+        self.clock_reads.load(Ordering::SeqCst)
+    }
+
+    /// The driver looks at the clock. Gives how much it was set forward.
+    pub(crate) fn read_clock(&self) -> Duration {
+        self.clock_reads.fetch_add(1, Ordering::SeqCst);
         Duration::from_millis(self.skipped_ms.load(Ordering::SeqCst))
     }
 

@@ -238,7 +238,7 @@ unsafe fn dm_kern_thread_join(thread: NonNull<()>) {
 fn dm_kern_clock_ns() -> u64 {
     use std::sync::OnceLock;
     static START: OnceLock<Instant> = OnceLock::new();
-    let passed = START.get_or_init(Instant::now).elapsed() + Context::current().skipped();
+    let passed = START.get_or_init(Instant::now).elapsed() + Context::current().read_clock();
     u64::try_from(passed.as_nanos()).expect("not 584 years")
 }
 

@@ -166,6 +166,12 @@ fn enter(
     true
 }
 
+/// A set whose transfers are held, and its pump, which it needs to its end.
+fn held(kind: &'static Kind) -> (Pump, Set) {
+    let set = Set::new(kind, |_| Mode::Held);
+    (Pump::new(set.data.iter().chain(&set.metas).cloned().collect()), set)
+}
+
 fn act(world: &World, deed: Deed, table: &str, other: &str) {
     match deed {
         Deed::Suspends => drop(world.on("c", Action::Suspend).expect("suspended")),
@@ -192,11 +198,7 @@ fn is_suspended(world: &World) -> bool {
 
 /// One deed in one state.
 fn try_one(kind: &'static Kind, state: State, deed: Deed) {
-    // The set needs the pump to its end.
-    let (pump, set) = {
-        let set = Set::new(kind, |_| Mode::Held);
-        (Pump::new(set.data.iter().chain(&set.metas).cloned().collect()), set)
-    };
+    let (pump, set) = held(kind);
     let _opens = Opens(&pump);
     let device = set.world.create("c", &set.table());
     set.wait_until_equal();
@@ -241,6 +243,26 @@ fn try_one(kind: &'static Kind, state: State, deed: Deed) {
     }
     set.wait_until_equal();
     set.remove(device);
+}
+
+#[test]
+fn the_thread_sleeps_while_copies_are_under_way() {
+    for kind in &KINDS {
+        let (pump, set) = held(kind);
+        let _opens = Opens(&pump);
+        let device = set.world.create("c", &set.table());
+        set.wait_until_equal();
+        let mut pending = Vec::new();
+        assert!(enter(&set, &pump, &device, (State::CopyWrites, Deed::Suspends), &mut pending));
+        let before = set.world.context.clock_reads();
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        let reads = set.world.context.clock_reads() - before;
+        (0..set.data.len()).for_each(|disk| pump.open(disk, true));
+        pending.into_iter().for_each(|write| drop(write.wait().expect("a write")));
+        assert!(reads < 100, "{}: it looked at the clock {reads} times", kind.name);
+        set.wait_until_equal();
+        set.remove(device);
+    }
 }
 
 #[test]

@@ -2,7 +2,6 @@
 
 use super::Core;
 use super::pass::Pass;
-use super::window::WINDOWS;
 use crate::kern::sync::atomic::Ordering;
 
 /// How fast may be copied, in KiB a second and member.
@@ -22,6 +21,15 @@ impl Rates {
 /// After a request copying gives way for so long.
 const YIELD_NS: u64 = 100_000_000;
 
+/// Whether a window may open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leave {
+    /// Now.
+    Now,
+    /// Not before this, by the clock.
+    At(u64),
+}
+
 /// How fast a set is copied now.
 #[derive(Default)]
 pub struct Pace {
@@ -39,13 +47,8 @@ impl Pace {
         self.next_ns = 0;
     }
 
-    /// When a window may open, if that is known.
-    pub fn due(&self) -> Option<u64> {
-        (self.next_ns != 0).then_some(self.next_ns)
-    }
-
-    /// May a window open, when so many are?
-    pub fn allows(&mut self, pass: &Pass, core: &Core, open: usize, now: u64) -> bool {
+    /// When may a window open, if so many are?
+    pub fn leave(&mut self, pass: &Pass, core: &Core, open: usize, now: u64) -> Leave {
         let requests = core.requests.load(Ordering::Relaxed);
         if core::mem::replace(&mut self.seen, requests) != requests {
             self.yields_ns = now.saturating_add(YIELD_NS);
@@ -54,8 +57,13 @@ impl Pace {
         let kib = pass.opened / 2;
         let slow = u128::from(kib) * 1_000_000_000
             < u128::from(core.rules.rates.least) * u128::from(elapsed_ns);
-        let most = if now < self.yields_ns && !slow { 1 } else { WINDOWS };
-        open < most && now >= self.next_ns
+        if now < self.next_ns {
+            return Leave::At(self.next_ns);
+        }
+        match open != 0 && now < self.yields_ns && !slow {
+            true => Leave::At(self.yields_ns),
+            false => Leave::Now,
+        }
     }
 
     /// A window of so many sectors was opened.

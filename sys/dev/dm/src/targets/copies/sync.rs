@@ -3,7 +3,7 @@
 use super::job::{Job, Purpose, Slot, Step};
 use super::keeper::tell;
 use super::mend::Mend;
-use super::pace::Pace;
+use super::pace::{Leave, Pace};
 use super::pass::{Pass, Piece};
 use super::scribe::bit;
 use super::state::{Phase, Wish};
@@ -46,6 +46,8 @@ pub struct Sync {
     /// Windows closed, or let writes through: those that wait may try again.
     moved: bool,
     pace: Pace,
+    /// When the next window may open, if that is all it waits for.
+    due_ns: Option<u64>,
     /// When it was last noted how far members are.
     noted_ns: u64,
 }
@@ -71,6 +73,7 @@ impl Sync {
             frozen: false,
             moved: false,
             pace: Pace::default(),
+            due_ns: None,
             noted_ns: 0,
         })
     }
@@ -87,8 +90,7 @@ impl Sync {
 
     /// When it wants to be woken.
     pub fn due(&self) -> Option<u64> {
-        let free = self.slots.iter().any(|slot| slot.job.is_none());
-        self.pace.due().filter(|_| self.pass.is_some() && free)
+        self.due_ns.filter(|_| self.pass.is_some())
     }
 
     /// What may differ shall be looked at.
@@ -186,10 +188,12 @@ impl Sync {
     /// Opens windows, as many as may be.
     fn fill(&mut self, core: &Core) {
         let now = now_ns();
+        self.due_ns = None;
         while let Some(pass) = &mut self.pass {
             let open = self.slots.iter().filter(|slot| slot.job.is_some()).count();
             let Some(slot) = self.slots.iter().position(|slot| slot.job.is_none()) else { return };
-            if !self.pace.allows(pass, core, open, now) {
+            if let Leave::At(due) = self.pace.leave(pass, core, open, now) {
+                self.due_ns = Some(due);
                 return;
             }
             let Some(piece) = pass.next(core) else { return };

@@ -26,6 +26,7 @@ mod mode;
 mod nh;
 mod sectors;
 mod spec;
+mod stack;
 mod tcw;
 mod twofish;
 mod xts;

@@ -5,6 +5,7 @@ use crate::iv::Iv;
 use crate::key::Key;
 use crate::mode::{self, Mode};
 use crate::spec::{Chain, Cipher, Spec};
+use crate::stack;
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -71,6 +72,10 @@ impl SectorCipher {
     /// # Errors
     /// A sentence when the key does not fit the cipher, or the sectors do not.
     pub fn new(spec: &Spec, format: Format, key: &Key) -> Result<Self, String> {
+        stack::making(|| Self::make(spec, format, key))
+    }
+
+    fn make(spec: &Spec, format: Format, key: &Key) -> Result<Self, String> {
         spec.check_key(key.bytes().len())?;
         spec.check_format(format)?;
         let share = spec.share(key.bytes().len());
@@ -121,7 +126,11 @@ impl SectorCipher {
         self.go(Direction::Decrypt, sector, data.into());
     }
 
-    fn go(&self, direction: Direction, mut sector: u64, run: InOutBuf<'_, '_, u8>) {
+    fn go(&self, direction: Direction, sector: u64, run: InOutBuf<'_, '_, u8>) {
+        stack::work(|| self.run(direction, sector, run));
+    }
+
+    fn run(&self, direction: Direction, mut sector: u64, run: InOutBuf<'_, '_, u8>) {
         let mut run: BlockRun<'_, '_> = run.into_chunks().0;
         let unit = self.format.sector_bytes() / 16;
         // Keys take turns, so that with several each sector goes by itself.

@@ -30,6 +30,11 @@ struct RawLock {
     context: Arc<Context>,
 }
 
+// SAFETY: `held` stays with the thread that holds the lock.
+unsafe impl Send for RawLock {}
+// SAFETY: as above.
+unsafe impl Sync for RawLock {}
+
 struct RawCondition {
     condition: Condvar,
     context: Arc<Context>,
@@ -75,7 +80,9 @@ fn dm_kern_mutex_new(level: Level) -> NonNull<()> {
     may_sleep("making a lock");
     let context = Context::current();
     context.took(Thing::Mutex);
-    boxed(RawLock { lock: Mutex::new(()), held: UnsafeCell::new(None), level, context })
+    let lock = RawLock { lock: Mutex::new(()), held: UnsafeCell::new(None), level, context };
+    // Whoever leaves it last may still be on the way out when another thread frees it.
+    NonNull::new(Arc::into_raw(Arc::new(lock)).cast_mut()).expect("an address").cast()
 }
 
 /// # Safety
@@ -84,7 +91,7 @@ fn dm_kern_mutex_new(level: Level) -> NonNull<()> {
 unsafe fn dm_kern_mutex_free(mutex: NonNull<()>) {
     may_sleep("freeing a lock");
     // SAFETY: made by `dm_kern_mutex_new`, and nobody else's any more.
-    let lock = unsafe { Box::from_raw(mutex.cast::<RawLock>().as_ptr()) };
+    let lock = unsafe { Arc::from_raw(mutex.cast::<RawLock>().as_ptr()) };
     lock.context.gave(Thing::Mutex);
 }
 
@@ -108,13 +115,17 @@ unsafe fn dm_kern_mutex_enter(mutex: NonNull<()>) {
 /// As the seam says.
 #[unsafe(no_mangle)]
 unsafe fn dm_kern_mutex_exit(mutex: NonNull<()>) {
-    // SAFETY: the caller's contract.
-    let lock = unsafe { raw_lock(mutex) };
+    let lock = mutex.cast::<RawLock>().as_ptr();
+    // SAFETY: made by `dm_kern_mutex_new`; it is freed by nobody who has not taken it since.
+    unsafe { Arc::increment_strong_count(lock) };
+    // SAFETY: the count is ours.
+    let lock = unsafe { Arc::from_raw(lock) };
     if lock.level == Level::Interrupt {
         local_add(Local::Spin, -1);
     }
     let guard = lock.take();
     drop(guard);
+    exempt(|| drop(lock));
 }
 
 #[unsafe(no_mangle)]

@@ -5,10 +5,14 @@
 //! that grew connects again to see it. Who may connect is a matter of the socket's file mode.
 //!
 //! Each client has a thread, which reads its requests, starts them, and answers those that end at
-//! once; [`link`] says how the others are answered. Structured replies are not offered.
+//! once; [`link`] says how the others are answered. While long ones follow each other a [`second`]
+//! helps. Structured replies are not offered.
 
+mod eager;
 mod handshake;
+mod input;
 mod link;
+mod second;
 mod serve;
 pub mod wire;
 

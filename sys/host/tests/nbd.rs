@@ -299,6 +299,40 @@ fn requests_that_end_elsewhere_are_answered_there() {
 }
 
 #[test]
+fn long_and_short_writes_that_come_without_pause_all_arrive() {
+    let world = world();
+    world.device("p");
+    let mut client = world.go("p");
+    let lengths = [256 << 10, 512, 100 << 10, 4096, 512 << 10, 64 << 10, 65 << 10];
+    for round in 0..20_u8 {
+        let (mut offset, mut expected) = (0, Vec::new());
+        for (number, length) in lengths.into_iter().enumerate() {
+            let data = vec![round * 7 + number as u8; length];
+            client.send((WRITE, 0), number as u64, (offset, length as u32), &data);
+            offset += length as u64;
+            expected.extend(data);
+        }
+        let mut cookies: Vec<u64> = lengths.iter().map(|_| client.reply(0).0).collect();
+        cookies.sort_unstable();
+        assert_eq!(cookies, (0..lengths.len() as u64).collect::<Vec<_>>());
+        let back = client.ask(READ, 0, expected.len() as u32).unwrap();
+        assert!(back == expected, "round {round}");
+    }
+    // The next one's first bytes are there when it leaves.
+    let long = vec![1; 256 << 10];
+    client.send((WRITE, 0), 1, (0, 256 << 10), &long);
+    client.send((WRITE, 0), 2, (0, 256 << 10), &long[..1000]);
+    client.socket.shutdown(std::net::Shutdown::Write).unwrap();
+    assert_eq!(client.reply(0), (1, 0, Vec::new()));
+    assert!(client.is_closed());
+    let until = Instant::now() + Duration::from_secs(20);
+    while world.act("p", Action::Remove) == Err(Errno::EBUSY) {
+        assert!(Instant::now() < until, "the device stays open");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
 fn a_suspended_device_keeps_its_clients_waiting_and_no_others() {
     let mut world = world();
     world.device("i");

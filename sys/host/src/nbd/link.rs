@@ -4,15 +4,18 @@
 //! end append to one queue; whoever finds nobody sending sends, never waiting. What the socket
 //! does not take is left to the connection's thread, the only one that may wait for the client.
 
+use super::eager::Eager;
 use super::wire::{self, REPLY_BYTES, Request};
 use crate::mapped::{Finish, Io};
 use dm_protocol::{Errno, Sectors};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno as System;
-use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, send, sendmsg};
+use rustix::net::{
+    RecvAncillaryBuffer, RecvFlags, SendAncillaryBuffer, SendFlags, recv, recvmsg, send, sendmsg,
+};
 use std::cell::Cell;
 use std::collections::VecDeque;
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, IoSliceMut};
 use std::mem;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -242,35 +245,40 @@ impl Link {
         }
     }
 
-    /// Reads into `buffer`, sending replies meanwhile. Zero bytes are the end.
-    ///
-    /// # Errors
-    /// The socket's.
-    pub fn receive(&self, buffer: &mut [u8]) -> rustix::io::Result<usize> {
+    /// Reads into `pieces`, sending replies meanwhile; how many bytes. `within` a request they
+    /// come soon. `None` at the end of the stream.
+    pub fn receive(
+        &self,
+        pieces: &mut [IoSliceMut<'_>],
+        within: bool,
+        eager: &mut Eager,
+    ) -> Option<usize> {
+        let mut receive = |flags| {
+            let received =
+                recvmsg(&self.socket, pieces, &mut RecvAncillaryBuffer::default(), flags);
+            received.map(|received| received.bytes)
+        };
         loop {
             self.send(true);
             // Without a request under way there is nothing else to wait for.
             let idle = self.state().slots == 0;
-            let flags = if idle { RecvFlags::empty() } else { RecvFlags::DONTWAIT };
-            match recv(&self.socket, &mut *buffer, flags) {
-                Ok((_, bytes)) => return Ok(bytes),
+            let look = || match receive(RecvFlags::DONTWAIT) {
+                Err(System::AGAIN) => None,
+                result => Some(result),
+            };
+            let found = if idle || within { eager.look(look) } else { None };
+            let received = match found {
+                Some(found) => found,
+                None if idle => eager.sleep(|| receive(RecvFlags::empty())),
+                None => receive(RecvFlags::DONTWAIT),
+            };
+            match received {
+                Ok(bytes) => return Some(bytes).filter(|bytes| *bytes != 0),
                 Err(System::INTR) => {}
-                Err(System::AGAIN) => self.wait(true),
-                Err(error) => return Err(error),
+                Err(System::AGAIN) => eager.sleep(|| self.wait(true)),
+                Err(_) => return None,
             }
         }
-    }
-
-    /// Fills `buffer` from the socket. False at the end of the stream.
-    pub fn fill(&self, mut buffer: &mut [u8]) -> bool {
-        while !buffer.is_empty() {
-            let bytes = self.receive(buffer).unwrap_or(0);
-            if bytes == 0 {
-                return false;
-            }
-            buffer = buffer.get_mut(bytes..).unwrap_or_default();
-        }
-        true
     }
 
     /// How many replies wait to be sent.

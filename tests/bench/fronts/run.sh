@@ -10,8 +10,10 @@
 #   crypt  NBD, encrypted by aes-xts-plain64 with sectors of 512 bytes; large: ours with sectors of
 #          4096, linear: ours without a cipher, which are compared like peers but are none;
 #          nbdkit-luks: nbdkit --filter=luks; qsd-luks: qemu-storage-daemon, luks
-#   files  direct: the file in memory itself, without anything between;
-#          which is compared like a peer but is none; qsd-fuse: qemu-storage-daemon's FUSE export; nbdfuse: libnbd's nbdfuse on that nbdkit
+#   files  direct: the file in memory itself, without anything between, which is compared like a
+#          peer but is none; passthrough: our own program that passes requests on over the same
+#          FUSE library; qsd-fuse: qemu-storage-daemon's FUSE export; nbdfuse: libnbd's nbdfuse on
+#          that nbdkit
 #
 # None of the peers for files maps anything or is a file system of several files, and nbdfuse
 # goes through NBD, too.
@@ -29,6 +31,7 @@ quick) rounds=3 seconds=1 ;;
 full) rounds=${ROUNDS:-5} seconds=${SECONDS_EACH:-2} ;;
 esac
 dmhost=${DMHOST:-target/release/dmhost}
+passthrough=$(dirname "$dmhost")/passthrough
 megabytes=200
 
 skip() {
@@ -49,6 +52,7 @@ dir=$(mktemp -d "$memory/dm-fronts.XXXXXX")
 
 finish() {
 	umount "$dir/nbdfuse" 2>/dev/null || :
+	umount "$dir/passthrough" 2>/dev/null || :
 	for file in "$dir"/*.pid; do
 		[ -s "$file" ] || continue
 		pid=$(cat "$file")
@@ -92,12 +96,22 @@ wait_for() {
 	done
 }
 
+# FRONTS selects parts.
+wanted() {
+	case " ${FRONTS:-nbd crypt files} " in *" $1 "*) ;; *) return 1 ;; esac
+}
+
 luks=
-if command -v qemu-img >/dev/null; then
+if ! wanted crypt; then
+	:
+elif command -v qemu-img >/dev/null; then
 	luks=$dir/luks
 	qemu-img create -q -f luks --object secret,id=s,data=measured \
 		-o key-secret=s,iter-time=10,cipher-alg=aes-256,cipher-mode=xts,ivgen-alg=plain64 \
-		"$luks" ${megabytes}M
+		"$luks" ${megabytes}M || {
+		skip "qemu-img made no LUKS volume"
+		luks=
+	}
 else
 	skip "there is no qemu-img, which makes LUKS volumes"
 fi
@@ -143,6 +157,15 @@ fi
 
 if [ -n "$files" ]; then
 	files="$files direct|$dir/image"
+	if [ -x "$passthrough" ]; then
+		mkdir "$dir/passthrough"
+		"$passthrough" "$dir/image" 1048576 $((megabytes << 20)) "$dir/passthrough" &
+		echo $! >"$dir/passthrough.pid"
+		wait_for "$dir/passthrough/file"
+		files="$files passthrough|$dir/passthrough/file"
+	else
+		skip "there is no $passthrough"
+	fi
 	if command -v nbdfuse >/dev/null && [ -S "$dir/nbdkit.sock" ]; then
 		mkdir "$dir/nbdfuse"
 		nbdfuse "$dir/nbdfuse" --unix "$dir/nbdkit.sock" &
@@ -197,11 +220,6 @@ part() {
 
 set_work() {
 	rw=$1 bs=$2 depth=$3
-}
-
-# FRONTS selects parts.
-wanted() {
-	case " ${FRONTS:-nbd crypt files} " in *" $1 "*) ;; *) return 1 ;; esac
 }
 
 # shellcheck disable=SC2086 # each peer is a word

@@ -157,6 +157,14 @@ impl Outage {
     }
 }
 
+/// Is a device to be made of what the cut of this number left, and to recover? Every so many
+/// cuts: those of `DM_TEST_RECOVER`, or `usual`. The images are looked at after each.
+#[must_use]
+pub fn recovers(number: u64, usual: u64) -> bool {
+    let told = std::env::var("DM_TEST_RECOVER").ok().and_then(|every| every.parse().ok());
+    number.is_multiple_of(told.unwrap_or(usual))
+}
+
 /// How many cuts to try: those of `DM_TEST_CUTS`, or `usual`; few under Miri.
 #[must_use]
 pub fn cuts(usual: u64) -> u64 {

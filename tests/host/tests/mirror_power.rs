@@ -4,7 +4,7 @@
 
 use dm::kern::disk::Op;
 use dm_protocol::{Action, Flags};
-use dm_tests::outage::{Outage, Promise, cuts, sectors_of, version_of};
+use dm_tests::outage::{Outage, Promise, cuts, recovers, sectors_of, version_of};
 use dm_tests::random::seeds;
 use dm_tests::snapshot::lines;
 use dm_tests::{Device, Disk, DiskSpec, Mode, Random, World, until};
@@ -137,7 +137,7 @@ fn run(seed: u64, usual: u64) {
     let mut check = |at, random: &mut Random, number: u64| {
         outage.cut(at, random);
         let dirty = check_images(&outage, &promise, at);
-        if number.is_multiple_of(100) {
+        if recovers(number, 100) {
             check_device(&outage, &promise, at, seed + number, dirty);
         }
     };

@@ -4,7 +4,7 @@
 
 use dm::kern::disk::Op;
 use dm_protocol::{Action, Errno};
-use dm_tests::outage::{Outage, Promise, cuts, sectors_of, version_of};
+use dm_tests::outage::{Outage, Promise, cuts, recovers, sectors_of, version_of};
 use dm_tests::random::seeds;
 use dm_tests::snapshot::lines;
 use dm_tests::{Device, Disk, DiskSpec, Mode, Random, World, until};
@@ -306,7 +306,7 @@ fn run(kind: &Kind, seed: u64, usual: u64) {
     let mut check = |at, random: &mut Random, number: u64| {
         outage.cut(at, random);
         check_images(kind, &outage.images, &promise, at);
-        if number.is_multiple_of(200) {
+        if recovers(number, 200) {
             check_device(kind, &outage.images, &promise, at, random);
         }
     };

@@ -257,6 +257,36 @@ fn messages_begin_end_and_freeze() {
     pump();
 }
 
+#[test]
+fn what_was_asked_for_is_seen_before_the_thread_looks() {
+    let world = World::new();
+    let data = [world.disk(2048), world.disk(2048)];
+    let meta = [world.disk(128), world.disk_of(DiskSpec::new(128).mode(Mode::Held))];
+    let set = Set { world, data: data.to_vec(), meta: meta.to_vec() };
+    let pump_meta = pump(&set.meta[1]);
+    let device = set.equal(2048, RAID1);
+    set.again();
+    pump_meta();
+    // The thread waits until a mark is there.
+    let write = device.begin(Op::Write, false, 0, 1, vec![1; 512]);
+    until("a mark", || set.meta[1].held() != 0);
+    set.say("check");
+    assert!(set.status().contains(" AA 0/2048 check 0 "), "{}", set.status());
+    let refused = set.world.say("r", "repair").expect_err("one after the other");
+    assert!(refused.message.contains("check is under way"), "{}", refused.message);
+    set.say("frozen");
+    assert!(set.status().contains(" AA 2048/2048 frozen 0 "), "{}", set.status());
+    set.say("check");
+    let pump_meta = pump(&set.meta[1]);
+    write.wait().expect("a write");
+    let event = set.event();
+    until("checked", || set.event() != event);
+    set.is("AA 2048/2048 idle");
+    set.remove(device);
+    drop(set);
+    pump_meta();
+}
+
 /// Completes what is held, until it is called.
 fn pump(disk: &Arc<Disk>) -> impl FnOnce() + use<> {
     use std::sync::atomic::{AtomicBool, Ordering};

@@ -229,14 +229,8 @@ impl Copies {
         self.core.state.with(|state| {
             state.phase = Phase::Running;
             state.resumed = true;
+            state.asked = state.asked.wrapping_add(1);
         });
-        // Nobody shall see the set at rest before the thread looks.
-        if let Some(action) = self.core.needed().filter(|_| !self.core.readonly) {
-            self.core.progress.with(|progress| {
-                progress.action = Some(action).filter(|_| !progress.frozen);
-                progress.position = 0;
-            });
-        }
         self.core.rested.store(false, Ordering::SeqCst);
         self.core.mailbox.poke();
     }

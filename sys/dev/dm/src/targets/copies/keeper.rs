@@ -71,9 +71,17 @@ impl Keeper {
 
     /// Does all that can be done now.
     fn turn(&mut self, core: &Core) {
+        let asked = core.state.with(|state| state.asked);
         self.obey(core);
         self.mark_waiting(core);
-        match self.sync.turn(core) {
+        let point = self.sync.turn(core);
+        if !self.sync.is_waiting() {
+            core.state.with(|state| {
+                state.answered = asked;
+                state.heard = None;
+            });
+        }
+        match point {
             Point::None => {}
             // What was copied is durable before the record says that it is there.
             Point::Note if self.flush(core) => drop(self.told(core)),
@@ -120,7 +128,12 @@ impl Keeper {
         if core.state.with(|state| mem::take(&mut state.resumed)) {
             self.resume(core);
         }
-        if let Some(wish) = core.state.with(|state| state.wish.take()) {
+        let wish = core.state.with(|state| {
+            let wish = state.wish.take();
+            state.heard = wish.or(state.heard);
+            wish
+        });
+        if let Some(wish) = wish {
             self.sync.obey(core, wish);
         }
     }
@@ -150,6 +163,9 @@ impl Keeper {
             progress.position = u64::MAX;
         });
         self.ledger.passed(core, action);
+        if self.sync.is_waiting() {
+            core.mailbox.poke();
+        }
     }
 
     /// Flushes all members in use. What fails is out of use; false if it could not be.

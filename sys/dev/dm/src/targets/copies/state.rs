@@ -52,6 +52,11 @@ pub(super) struct State {
     pub(super) resumed: bool,
     /// What a message asks for.
     pub(super) wish: Option<Wish>,
+    /// What the thread heard of that, and has not begun.
+    pub(super) heard: Option<Wish>,
+    /// How often the thread was asked to look what there is to copy, and up to which it did.
+    pub(super) asked: u64,
+    pub(super) answered: u64,
     pub(super) mends: Mends,
 }
 
@@ -72,6 +77,9 @@ impl State {
             held: PartQueue::new(),
             resumed: false,
             wish: None,
+            heard: None,
+            asked: 0,
+            answered: 0,
             mends: Mends::default(),
         }
     }
@@ -153,14 +161,39 @@ impl Core {
         })
     }
 
-    /// Any context. What is being copied.
+    /// Any context. What is being copied, or will be as soon as the thread looks.
     pub fn progress(&self) -> Progress {
-        self.progress.with(|progress| *progress)
+        let (waits, wish) = self.state.with(|state| {
+            let waits = state.phase == Phase::Running && state.asked != state.answered;
+            (waits && !self.readonly, state.wish.or(state.heard))
+        });
+        let mut progress = self.progress.with(|progress| *progress);
+        if !waits {
+            return progress;
+        }
+        match wish {
+            None => {}
+            Some(Wish::Freeze) => progress.action = None,
+            Some(Wish::Begin(_) | Wish::Idle) => progress.frozen = false,
+        }
+        progress.frozen |= wish == Some(Wish::Freeze);
+        if progress.action.is_none() && !progress.frozen {
+            let begun = match wish {
+                Some(Wish::Begin(action)) => Some(action).filter(|action| action.compares()),
+                _ => None,
+            };
+            progress.action = self.needed().or(begun);
+            progress.position = 0;
+        }
+        progress
     }
 
     /// Any context. Asks for something; EBUSY is the caller's to say.
     pub fn wish(&self, wish: Wish) {
-        self.state.with(|state| state.wish = Some(wish));
+        self.state.with(|state| {
+            state.wish = Some(wish);
+            state.asked = state.asked.wrapping_add(1);
+        });
         self.mailbox.poke();
     }
 

@@ -83,6 +83,12 @@ impl Sync {
         self.slots.iter().all(|slot| slot.job.is_none())
     }
 
+    /// True if there is something to begin as soon as no window is open.
+    pub fn is_waiting(&self) -> bool {
+        let asked = self.wanted || self.next.is_some();
+        asked && self.pass.is_none() && !self.frozen
+    }
+
     /// True once after windows moved.
     pub fn take_moved(&mut self) -> bool {
         core::mem::take(&mut self.moved)

@@ -103,7 +103,7 @@ cmd_run() { ## the demonstration: builds, makes devices in a process, shows them
 }
 
 cmd_test() { ## all tests that need no virtual machine; arguments select tests by name
-	packages cryptsetup-bin dmsetup e2fsprogs fio fuse3 libnbd-bin lvm2 mandoc nbdkit qemu-system-common qemu-utils
+	packages cryptsetup-bin dmsetup e2fsprogs fio fuse3 libnbd-bin lvm2 mandoc nbdkit qemu-system-common qemu-utils xxd
 	counts_start
 	if have cargo-nextest; then
 		tests unit cargo nextest run --workspace --no-fail-fast --status-level slow "$@"

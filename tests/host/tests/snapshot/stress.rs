@@ -316,6 +316,72 @@ fn a_merge_under_load_is_as_its_model() {
     seeds(4, merge);
 }
 
+/// Threads at work on an origin and its snapshot while there is no memory but what was set
+/// aside, on devices that each need some: `tables` ends with `base` and `cow`.
+fn short_of_memory(
+    seed: u64,
+    tables: impl Fn(&dyn Fn(u64) -> String) -> Vec<(&'static str, String)>,
+) {
+    let world = Arc::new(World::new());
+    let disk = |nr| world.disk_of(DiskSpec::new(2000).mode(Mode::Thread(seed * 31 + nr))).name();
+    for (name, table) in tables(&disk) {
+        world.try_create(name, &table).expect("a device");
+    }
+    world.open("base").write(0, &vec![0; SIZE as usize * 512]).expect("a write");
+    world.open("cow").write(0, &[0; 64 * 512]).expect("a write");
+    let origin = world.create("o", &format!("0 {SIZE} snapshot-origin /dev/mapper/base"));
+    let snapshot = world.create("s", &line(1, "/dev/mapper/cow"));
+    world.context.faults.starve(true);
+    std::thread::scope(|scope| {
+        for nr in 0..6 {
+            let device = if nr < 3 { &origin } else { &snapshot };
+            let context = Arc::clone(&world.context);
+            scope.spawn(move || {
+                context.enter();
+                hammer(device, seed * 7 + nr, nr % 3 * 130, 129, steps(60));
+            });
+        }
+    });
+    world.context.faults.starve(false);
+    assert!(!status(&world, "s").contains("nvalid"));
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "too much to encrypt in an interpreter")]
+fn snapshots_of_encrypted_disks_move_on_when_memory_is_short() {
+    let key = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
+    seeds(2, |seed| {
+        short_of_memory(seed, |disk| {
+            let crypt = |size, cipher, below| {
+                format!("0 {size} crypt {cipher} {key} 0 /dev/mapper/{below} 7")
+            };
+            vec![
+                ("low", format!("0 1900 linear {} 3", disk(1))),
+                ("lowcow", format!("0 1900 linear {} 0", disk(2))),
+                ("middle", crypt(1800, "serpent-cbc-essiv:sha256", "low")),
+                ("base", crypt(SIZE, "aes-xts-plain64", "middle")),
+                ("cow", crypt(1600, "aes-cbc-plain64", "lowcow")),
+            ]
+        });
+    });
+}
+
+#[test]
+fn snapshots_of_mirrors_of_stripes_move_on_when_memory_is_short() {
+    seeds(2, |seed| {
+        short_of_memory(seed, |disk| {
+            let striped = |one, two| format!("0 1600 striped 2 8 {} 0 {} 0", disk(one), disk(two));
+            let legs = "/dev/mapper/left 0 /dev/mapper/right 0";
+            vec![
+                ("left", striped(1, 2)),
+                ("right", striped(3, 4)),
+                ("base", format!("0 {SIZE} mirror core 2 16 nosync 2 {legs}")),
+                ("cow", format!("0 1600 linear {} 0", disk(5))),
+            ]
+        });
+    });
+}
+
 #[test]
 fn requests_of_every_kind_move_on_without_any_memory() {
     let world = World::with_types(types());

@@ -231,7 +231,8 @@ impl Request {
             uuid: text(key::UUID)?.filter(|uuid| !uuid.is_empty()),
         };
         let action = decode_action(command, dict, flags, &device)?;
-        Ok(Self { version, flags, device, action })
+        // Clients of old leave out what the command says anyway.
+        Ok(Self { version, flags: flags | implied(&action), device, action })
     }
 
     /// Writes the dictionary that [`Request::decode`] reads.
@@ -250,8 +251,8 @@ impl Request {
         if let Some(minor) = self.device.minor {
             dict.set(key::MINOR, minor);
         }
-        let flags = encode_action(&self.action, &mut dict);
-        dict.set(key::FLAGS, (self.flags | flags).bits());
+        encode_action(&self.action, &mut dict);
+        dict.set(key::FLAGS, (self.flags | implied(&self.action)).bits());
         dict
     }
 }
@@ -366,8 +367,8 @@ fn decode_geometry(dict: &Dict) -> Result<Action, Failure> {
     }))
 }
 
-/// Sets what belongs to the action and returns the flags it needs.
-fn encode_action(action: &Action, dict: &mut Dict) -> Flags {
+/// Sets what belongs to the action.
+fn encode_action(action: &Action, dict: &mut Dict) {
     match action {
         Action::Create { name, uuid, minor } => {
             dict.set(key::NAME, &**name);
@@ -376,7 +377,6 @@ fn encode_action(action: &Action, dict: &mut Dict) -> Flags {
             }
             if let Some(minor) = minor {
                 dict.set(key::MINOR, *minor);
-                return Flags::PERSISTENT_DEV;
             }
         }
         Action::Reload { table, dry_run } => {
@@ -386,10 +386,7 @@ fn encode_action(action: &Action, dict: &mut Dict) -> Flags {
             }
         }
         Action::Rename(Change::Name(name)) => dict.set(key::DATA, alloc::vec![(&**name).into()]),
-        Action::Rename(Change::Uuid(uuid)) => {
-            dict.set(key::DATA, alloc::vec![(&**uuid).into()]);
-            return Flags::UUID;
-        }
+        Action::Rename(Change::Uuid(uuid)) => dict.set(key::DATA, alloc::vec![(&**uuid).into()]),
         Action::WaitEvent { event_nr, timeout_ms } => {
             dict.set(key::EVENT_NR, *event_nr);
             if let Some(timeout) = timeout_ms {
@@ -407,11 +404,19 @@ fn encode_action(action: &Action, dict: &mut Dict) -> Flags {
             dict.set(key::START, geometry.start.0);
         }
         Action::TargetVersion { target } => dict.set(key::NAME, target.as_str()),
-        Action::Table => return Flags::STATUS_TABLE,
-        Action::Suspend => return Flags::SUSPEND,
         _ => {}
     }
-    Flags::empty()
+}
+
+/// The flags that an action has in any case.
+const fn implied(action: &Action) -> Flags {
+    match action {
+        Action::Create { minor: Some(_), .. } => Flags::PERSISTENT_DEV,
+        Action::Rename(Change::Uuid(_)) => Flags::UUID,
+        Action::Table => Flags::STATUS_TABLE,
+        Action::Suspend => Flags::SUSPEND,
+        _ => Flags::empty(),
+    }
 }
 
 fn encode_segment(segment: &SegmentSpec) -> Value {

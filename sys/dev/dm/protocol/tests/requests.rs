@@ -125,6 +125,15 @@ fn what_a_stock_client_sends_is_understood() {
 }
 
 #[test]
+fn a_command_says_what_its_flag_would() {
+    for (command, flag) in [("suspend", Flags::SUSPEND), ("table", Flags::STATUS_TABLE)] {
+        let without = Request::decode(&request(command, &[])).expect("decoded");
+        assert_eq!(without.flags, flag);
+        assert_eq!(Request::decode(&without.encode()), Ok(without));
+    }
+}
+
+#[test]
 fn versions_beyond_ours_are_refused() {
     for (version, spoken) in [
         ([4, 0, 0], true),

@@ -271,6 +271,15 @@ fn the_commands_of_the_readme_work() {
 }
 
 #[test]
+fn the_readme_lists_the_targets_that_there_are() {
+    let text = fs::read_to_string(source_tree().join("README.md")).expect("a README");
+    let (_, text) = text.split_once("$ dmsetup targets\n").expect("the command");
+    let (listed, _) = text.split_once("\n\n").expect("the end of the list");
+    let printed = Stage::new().shell("dmsetup targets").expect("a list");
+    assert_eq!(listed.lines().collect::<Vec<_>>(), printed);
+}
+
+#[test]
 fn steps_of_an_example_are_commands_and_what_they_print() {
     let display = ["# two \\", "  more |", "end"];
     let step = |command: &str, printed: &[&str]| Step {

@@ -10,6 +10,8 @@ pub mod cell;
 pub mod context;
 
 mod lock;
+#[cfg(target_os = "netbsd")]
+mod netbsd;
 mod running;
 mod seam;
 mod system;
@@ -20,6 +22,8 @@ mod uring;
 mod uring;
 
 pub use bounce::Bounce;
+#[cfg(target_os = "netbsd")]
+pub(crate) use netbsd::{block_discard, block_flush, block_sector_size, block_size, file_flush};
 pub use running::Running;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 #[cfg(target_os = "linux")]

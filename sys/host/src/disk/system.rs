@@ -1,17 +1,12 @@
 //! What this system offers for files and block devices, each with what to do where it does not.
 
-#[cfg(target_os = "linux")]
-mod linux;
-#[cfg(not(target_os = "linux"))]
-mod portable;
+#[cfg_attr(target_os = "linux", path = "system/linux.rs")]
+#[cfg_attr(target_os = "netbsd", path = "system/netbsd.rs")]
+#[cfg_attr(not(any(target_os = "linux", target_os = "netbsd")), path = "system/portable.rs")]
+mod here;
 
-#[cfg(target_os = "linux")]
-pub use linux::{
-    device_path, discard, in_memory, punch, read_now, sector_size, write_durably, zero,
-};
-#[cfg(not(target_os = "linux"))]
-pub use portable::{
-    device_path, discard, in_memory, punch, read_now, sector_size, write_durably, zero,
+pub use here::{
+    device_path, discard, flush, in_memory, punch, read_now, sector_size, size, write_durably, zero,
 };
 
 use rustix::io::Result;
@@ -34,12 +29,7 @@ fn write_and_flush(file: &File, data: &[u8], offset: u64) -> Result<usize> {
     flush(file).map(|()| written)
 }
 
-/// Makes what was written durable.
-pub fn flush(file: &File) -> Result<()> {
-    rustix::fs::fdatasync(file)
-}
-
-/// The bytes of a file or block device.
-pub fn size(mut file: &File) -> std::io::Result<u64> {
+/// The bytes of what tells them by its end.
+fn end(mut file: &File) -> std::io::Result<u64> {
     file.seek(SeekFrom::End(0))
 }

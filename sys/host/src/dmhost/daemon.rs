@@ -11,8 +11,10 @@ pub const MARK: &str = "DMHOST_DAEMON";
 
 /// Starts the one in the background; returns when it is ready.
 pub fn start(_: &Options) -> Result<(), String> {
-    let program = env::current_exe().map_err(|error| format!("no own path: {error}"))?;
-    let arguments = env::args_os().skip(1).filter(|argument| argument != "--daemon");
+    let mut arguments = env::args_os().filter(|argument| argument != "--daemon");
+    // Where the system does not tell, under the name that found it.
+    let called = arguments.next().unwrap_or_default();
+    let program = env::current_exe().unwrap_or_else(|_| called.into());
     let mut child = Command::new(program)
         .args(arguments)
         .env(MARK, "1")

@@ -1,6 +1,6 @@
 //! Systems of which nothing special is asked.
 
-use super::write_and_flush;
+use super::{end, write_and_flush};
 use dm_protocol::DevNo;
 use rustix::io::{Errno, Result};
 use std::fs::File;
@@ -43,4 +43,14 @@ pub fn in_memory(_: &File) -> bool {
 /// Numbers do not lead to nodes.
 pub fn device_path(_: DevNo) -> Option<String> {
     None
+}
+
+/// Makes what was written durable.
+pub fn flush(file: &File) -> Result<()> {
+    rustix::fs::fdatasync(file)
+}
+
+/// The bytes of a file or block device.
+pub fn size(file: &File) -> std::io::Result<u64> {
+    end(file)
 }

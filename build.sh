@@ -230,10 +230,11 @@ netbsd_linker() {
 	chmod +x "$out/netbsd-cc"
 }
 
-cmd_cross() { ## dmsetup and libdm for NetBSD 10/amd64, into target/x86_64-unknown-netbsd/release
+cmd_cross() { ## dmsetup, dmhost and libdm for NetBSD 10/amd64, into target/x86_64-unknown-netbsd/release
 	netbsd_linker
 	CARGO_TARGET_X86_64_UNKNOWN_NETBSD_LINKER=$out/netbsd-cc \
-		cargo_for x86_64-unknown-netbsd build --release --package libdm --package dmsetup --package dm-replay-log
+		cargo_for x86_64-unknown-netbsd build --release --package libdm --package dmsetup \
+		--package dm-replay-log --package dm-host
 	readelf -n target/x86_64-unknown-netbsd/release/dmsetup | grep 'IDENT' ||
 		die "dmsetup carries no note of NetBSD"
 }
@@ -269,7 +270,9 @@ install_netbsd() {
 	*) netbsd module --src "$1" ;;
 	esac
 	cmd_cross
-	put 755 target/x86_64-unknown-netbsd/release/dmsetup sbin/dmsetup
+	for program in dmsetup dm-replay-log dmhost; do
+		put 755 "target/x86_64-unknown-netbsd/release/$program" "sbin/$program"
+	done
 	put 444 "$netbsd_work/dm.kmod" "stand/amd64/$netbsd_release/modules/dm/dm.kmod"
 	put 555 share/rc.d/dm etc/rc.d/dm
 	for manual in share/man/man[1-8]/*.[1-8] share/man/man9/*.9; do

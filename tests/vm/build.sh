@@ -41,9 +41,10 @@ vm_stage() {
 	rm -rf "$stage" && mkdir -p "$stage"
 	netbsd_linker
 	CARGO_TARGET_X86_64_UNKNOWN_NETBSD_LINKER=$out/netbsd-cc cargo_for x86_64-unknown-netbsd \
-		build --release --quiet --package dmsetup --package dm-guest
-	cp target/x86_64-unknown-netbsd/release/dmsetup target/x86_64-unknown-netbsd/release/dm-guest \
-		"$stage"
+		build --release --quiet --package dmsetup --package dm-guest --package dm-host
+	for program in dmsetup dm-guest dmhost; do
+		cp "target/x86_64-unknown-netbsd/release/$program" "$stage"
+	done
 	if [ -n "$vm_kernel" ]; then
 		cp "$vm_kernel" "$stage/netbsd"
 	elif [ "$vm_driver" = ours ]; then

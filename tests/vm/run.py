@@ -145,7 +145,7 @@ def settings(options):
     client = "/sbin/dmsetup" if options.client == "theirs" else "/tmp/dm/dmsetup"
     return (
         f"export TEST_DM={options.driver} DMSETUP={client} DM_TOOL=/tmp/dm/dm-guest "
-        "DM_DISK1=wd1d DM_DISK2=wd2d"
+        "DM_HOST=/tmp/dm/dmhost DM_DISK1=wd1d DM_DISK2=wd2d"
     )
 
 

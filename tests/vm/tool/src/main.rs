@@ -2,6 +2,7 @@
 //! I/O whose every byte is checked.
 #![forbid(unsafe_code)]
 
+mod nbd;
 mod stomp;
 
 use libdm::{Channel, Control, dev_dir};
@@ -14,6 +15,8 @@ const USAGE: &str = "usage: dm-guest raw FILE
            sends the property list of a file, and prints the reply
        dm-guest stomp DEVICE SECONDS THREADS SEED [errors]
            reads and writes at random and checks every byte; with \"errors\", requests may fail
+       dm-guest nbd SOCKET NAME size|flush|read OFFSET BYTES|write OFFSET|trim OFFSET BYTES
+           one command for an export; data is standard input and output
        dm-guest hog MEGABYTES SECONDS
            uses so much memory, all of it again and again";
 
@@ -52,6 +55,7 @@ fn hog(megabytes: u64, seconds: u64) -> Result<(), String> {
 fn run(words: &[&str]) -> Result<(), String> {
     match words {
         ["raw", file] => raw(file),
+        ["nbd", socket, name, rest @ ..] => nbd::run(socket, name, rest),
         ["hog", megabytes, seconds] => hog(number(megabytes)?, number(seconds)?),
         ["stomp", device, seconds, threads, seed, rest @ ..] => {
             let errors = match rest {

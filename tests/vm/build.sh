@@ -21,7 +21,8 @@ vm_usage() {
 		  --driver theirs   NetBSD's own module, to compare with
 		  --client ours     our dmsetup in place of the machine's
 		  --cpus N, --memory MB, --command LINE
-		  test        a program or a case of tests/vm/guest: t_data, t_data:NAME; all if none
+		  test        a program or a case of tests/vm/guest, or one of tests/vm/boots: t_data,
+		              t_data:NAME, boots, boots:NAME; all if none
 	END
 }
 
@@ -45,10 +46,14 @@ vm_stage() {
 	for program in dmsetup dm-guest dmhost; do
 		cp "target/x86_64-unknown-netbsd/release/$program" "$stage"
 	done
+	cp share/rc.d/dm "$stage/rc.dm"
 	if [ -n "$vm_kernel" ]; then
 		cp "$vm_kernel" "$stage/netbsd"
 	elif [ "$vm_driver" = ours ]; then
 		# shellcheck disable=SC2086 # two words or none
+		netbsd drill $vm_headers
+		cp "$netbsd_work/dm-drill.kmod" "$stage"
+		# shellcheck disable=SC2086 # as above
 		netbsd module $vm_headers
 		cp "$netbsd_work/dm.kmod" "$stage"
 	fi

@@ -37,7 +37,8 @@ class Machine:
         dist = anita.distribution(release + "/amd64/")
         drives = []
         for index, path in enumerate(options.disks if disks else [], start=1):
-            drives += ["-drive", f"file={path},format=raw,media=disk,if=ide,index={index},cache=unsafe"]
+            drive = f"file={path},format=raw,media=disk,if=ide,index={index},cache=unsafe"
+            drives += ["-drive", drive]
         smp = ["-smp", f"{options.cpus},sockets={options.cpus},cores=1"] if options.cpus > 1 else []
         self.anita = anita.Anita(
             dist,
@@ -57,14 +58,18 @@ class Machine:
     def __enter__(self):
         self.child = self.anita.boot()
         self.child.setecho(False)
+        self.enter()
+        return self
+
+    def enter(self):
+        """Logs in, and unpacks what the tests need."""
         anita.login(self.child)
-        self.say(f"exec /bin/sh\n")
+        self.say("exec /bin/sh\n")
         self.child.expect("# ")
         # In halves, so that the echo of the command is not taken for the prompt.
         self.say(f"stty -echo; PS1='{PROMPT[:4]}''{PROMPT[4:]}'\n")
         self.wait(PROMPT, 60)
         self.run("set +o emacs +o vi; mkdir -p /tmp/dm && cd /tmp/dm && tar xpf /dev/rwd3d")
-        return self
 
     def __exit__(self, *_):
         self.child.close(force=True)
@@ -72,9 +77,9 @@ class Machine:
     def say(self, text):
         self.child.send(text)
 
-    def wait(self, pattern, seconds):
+    def wait(self, pattern, seconds, down=DOWN):
         """Waits for a pattern; what came before it. Raises Down with the trace."""
-        found = self.child.expect([pattern] + DOWN, timeout=seconds)
+        found = self.child.expect([pattern] + down, timeout=seconds)
         before = self.child.before.decode("latin-1").replace("\r", "")
         if found == 0:
             return before
@@ -89,13 +94,23 @@ class Machine:
             pass
         raise Down(trace.replace("\r", ""))
 
-    def run(self, command, seconds=600):
+    def run(self, command, seconds=600, down=DOWN):
         """Runs a line of shell: its status and what it printed."""
         self.say(f"{command}; echo \"dm-status\"=$?\n")
-        text = self.wait(r"dm-status=(\d+)", seconds)
+        text = self.wait(r"dm-status=(\d+)", seconds, down)
         status = int(self.child.match.group(1))
         self.wait(PROMPT, 60)
         return status, text
+
+    def reboot(self, command):
+        """Runs a command that ends in a new start of the machine; what the console says."""
+        self.say(f"{command}\n")
+        # A prompt of the debugger is no new start, and a second panic is none either.
+        if self.child.expect(["login: ", DOWN[2]], timeout=900) != 0:
+            raise Down(self.child.before.decode("latin-1").replace("\r", ""))
+        text = self.child.before.decode("latin-1").replace("\r", "")
+        self.enter()
+        return text
 
     def halt(self):
         self.say("sync; halt -p\n")
@@ -104,24 +119,36 @@ class Machine:
 
 def prepare(options):
     """The disks: two to be overwritten, and one that is a tar of what the tests need."""
+    installed = os.path.join(options.work, "wd0.img")
+    if options.kernel:
+        # In a copy, so that the machine's own kernel stays what it is.
+        options.work += "-kernel"
     os.makedirs(options.work, exist_ok=True)
     options.disks = [os.path.join(options.work, name) for name in ("disk1", "disk2", "stage.tar")]
     for path in options.disks[:2]:
         with open(path, "wb") as disk:
-            disk.truncate(256 << 20)
+            disk.truncate(640 << 20)
     with tarfile.open(options.disks[2], "w", format=tarfile.USTAR_FORMAT) as tar:
         for name in sorted(os.listdir(options.stage)):
             tar.add(os.path.join(options.stage, name), arcname=name)
-        tar.add(os.path.join(HERE, "guest"), arcname="guest")
+        for name in ("guest", "boots"):
+            tar.add(os.path.join(HERE, name), arcname=name)
     with open(options.disks[2], "ab") as disk:
         disk.truncate((disk.tell() + 0xFFFFF) & ~0xFFFFF)
-    image = os.path.join(options.work, "wd0.img")
-    if options.release and not os.path.exists(image):
+    if options.release and not os.path.exists(installed):
         # By itself, for NetBSD's installation asks which disk it is to use.
-        Machine(options, disks=False).install()
+        plain = argparse.Namespace(**vars(options) | {"work": os.path.dirname(installed)})
+        Machine(plain, disks=False).install()
+        # What the tests do not need only makes each start longer.
+        with Machine(plain, persist=True) as machine:
+            for service in ("cron", "inetd", "postfix", "powerd", "update_motd", "virecover"):
+                machine.run(f"echo {service}=NO >>/etc/rc.conf")
+            machine.halt()
     if options.image:
-        subprocess.check_call(["qemu-img", "convert", "-O", "raw", options.image, image])
+        subprocess.check_call(["qemu-img", "convert", "-O", "raw", options.image, installed])
     if options.kernel:
+        image = os.path.join(options.work, "wd0.img")
+        subprocess.check_call(["cp", "--sparse=always", installed, image])
         with Machine(options, persist=True) as machine:
             machine.run("cp /tmp/dm/netbsd /netbsd && sync")
             machine.halt()
@@ -133,12 +160,27 @@ def cases(options):
     for name in options.tests or sorted(os.listdir(os.path.join(HERE, "guest"))):
         program, _, case = name.removesuffix(".sh").partition(":")
         path = os.path.join(HERE, "guest", program + ".sh")
+        if program == "boots":
+            continue
         if case:
             found.append(f"{program}:{case}")
         elif program.startswith("t_") and os.path.exists(path):
             with open(path, encoding="ascii") as text:
-                found += [f"{program}:{case}" for case in re.findall(r"^new_case (\w+)", text.read(), re.M)]
+                names = re.findall(r"^new_case (\w+)", text.read(), re.M)
+                found += [f"{program}:{name}" for name in names]
     return found
+
+
+def check_defects():
+    """Every case that tests/vm/defects.md names is there."""
+    with open(os.path.join(HERE, "defects.md"), encoding="ascii") as text:
+        named = set(re.findall(r"`(\w+):(\w+)`", text.read()))
+    for program, case in sorted(named):
+        folder = "boots" if program == "boots" else "guest"
+        path = os.path.join(HERE, folder, (case if program == "boots" else program) + ".sh")
+        with open(path, encoding="ascii") as text:
+            if program != "boots" and not re.search(rf"^new_case {case}\b", text.read(), re.M):
+                sys.exit(f"tests/vm/defects.md names {program}:{case}, which is not there")
 
 
 def settings(options):
@@ -149,8 +191,8 @@ def settings(options):
     )
 
 
-def start(machine, options):
-    """Brings the driver in."""
+def start(machine, options, load=True):
+    """Brings the driver in, and loads it."""
     machine.run(settings(options))
     if options.kernel:
         return
@@ -158,22 +200,76 @@ def start(machine, options):
         # Where "modload dm" finds it, again and again.
         place = "/stand/amd64/$(uname -r)/modules/dm"
         machine.run(f"mkdir -p {place} && cp /tmp/dm/dm.kmod {place}/dm.kmod")
+    if not load:
+        return
     status, text = machine.run("modstat | grep -q '^dm ' || modload dm")
     if status != 0:
         sys.exit(f"the driver cannot be loaded:\n{text}")
 
 
+def boots(options):
+    """The cases of tests/vm/boots that are asked for: what a new start of the machine leaves."""
+    programs = sorted(os.listdir(os.path.join(HERE, "boots")))
+    found = [name.removesuffix(".sh") for name in programs if name.endswith(".sh")]
+    asked = [name.removeprefix("boots:") for name in options.tests]
+    return [name for name in found if not asked or name in asked or "boots" in asked]
+
+
+def run_boot(options, name):
+    """One case with a new start in it: its result, and what the machine said of it."""
+    script, said = f"sh /tmp/dm/boots/{name}.sh", ""
+    with Machine(options) as machine:
+        try:
+            start(machine, options)
+            status, said = machine.run(f"{script} before", options.seconds)
+            if status == 0:
+                wanted = re.findall(r"^console must say: (.*)$", said, re.M)
+                console = machine.reboot(f"{script} leave")
+                said += console
+                unsaid = [words for words in wanted if not re.search(words, console)]
+                if unsaid:
+                    return f"failed: the console does not say {unsaid}", said
+                start(machine, options, load=False)
+                # What it tells of may be a panic, but the one before.
+                status, text = machine.run(f"{script} after", options.seconds, DOWN[2:])
+                said += text
+        except Down as trace:
+            return "panicked", f"{said}{trace}"
+        except (pexpect.TIMEOUT, pexpect.EOF):
+            return "failed: the machine does not answer", said
+    reason = re.search(r"^skipped: .*", said, re.M)
+    if status == 77 and reason:
+        return reason.group(0), said
+    return ("passed" if status == 0 else f"failed: status {status}"), said
+
+
+def run_boots(options):
+    """Runs all of tests/vm/boots that are asked for; a dictionary from case to result."""
+    results = {}
+    for name in boots(options):
+        result, said = run_boot(options, name)
+        results[f"boots:{name}"] = result
+        print(f"boots:{name} {result}", flush=True)
+        if not result.startswith("passed"):
+            print("\t" + said.replace("\n", "\n\t"), flush=True)
+    return results
+
+
 def run_cases(options):
-    """Runs all; a dictionary from case to result."""
+    """Runs all of tests/vm/guest that are asked for; a dictionary from case to result."""
     results, left = {}, cases(options)
     while left:
         with Machine(options) as machine:
             try:
                 start(machine, options)
+                first = left[0]
                 while left:
                     case = left[0]
                     _, text = machine.run(f"sh /tmp/dm/guest/run.sh {case}", options.seconds)
                     line = re.search(rf"^{case} (.*)$", text, re.M)
+                    if not line and case != first:
+                        print("a case left the machine unusable; it is started again", flush=True)
+                        break
                     results[case] = line.group(1) if line else "failed: no result"
                     left.pop(0)
                     print(f"{case} {results[case]}", flush=True)
@@ -220,7 +316,7 @@ def judge(options, results):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--release", help="a release: a directory with amd64/ in it, or its URL")
-    parser.add_argument("--image", help="an installed disk, root without a password, serial console")
+    parser.add_argument("--image", help="a disk: root without a password, serial console")
     parser.add_argument("--stage", required=True, help="a folder whose files go to /tmp/dm")
     parser.add_argument("--work", required=True, help="a folder for the machine's disks")
     parser.add_argument("--kernel", action="store_true", help="the stage has a kernel with dm")
@@ -231,10 +327,11 @@ def main():
     parser.add_argument("--seconds", type=int, default=1800, help="the longest that one case takes")
     parser.add_argument("--qemu", nargs="*", default=[], help="more arguments for qemu")
     parser.add_argument("--command", help="runs this line of shell in place of the tests")
-    parser.add_argument("tests", nargs="*", help="programs or cases: t_data, t_data:NAME; all if none")
+    parser.add_argument("tests", nargs="*", help="programs or cases: t_data:NAME; all if none")
     options = parser.parse_args()
     if not options.release and not options.image:
         parser.error("--release or --image is missing")
+    check_defects()
     prepare(options)
     if options.command:
         with Machine(options) as machine:
@@ -242,7 +339,7 @@ def main():
             status, text = machine.run(options.command, options.seconds)
             print(text)
             return status
-    return judge(options, run_cases(options))
+    return judge(options, run_cases(options) | run_boots(options))
 
 
 if __name__ == "__main__":

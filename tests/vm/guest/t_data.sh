@@ -3,6 +3,11 @@
 # what is read and written is what the table says
 . "$(dirname "$0")/dm.subr"
 
+tidy_up() {
+	remove_devices
+	vnconfig -u vnd0 >/dev/null 2>&1 || true
+}
+
 new_case linear_maps_what_the_table_says
 linear_maps_what_the_table_says_body() {
 	stamp
@@ -113,4 +118,78 @@ iostat_counts_what_was_done_body() {
 	dd if=$m/rio1 of=/dev/null bs=64k count=16 2>/dev/null
 	iostat -x io1 >seen 2>&1 || atf_fail "iostat: $(cat seen)"
 	grep -q io1 seen || atf_fail "iostat says nothing of it"
+}
+
+new_case a_request_is_counted_when_it_is_done
+a_request_is_counted_when_it_is_done_body() {
+	stamp
+	make io1 "0 2048 linear $b1 0"
+	transfers() { iostat -I -x io1 | awk '$1 == "io1" { print $3 + $7 }'; }
+	before=$(transfers)
+	dm suspend io1
+	dd if=$m/rio1 of=/dev/null bs=64k count=1 2>/dev/null &
+	sleep 1
+	held=$(transfers)
+	dm resume io1
+	wait
+	same "while it is held" "$held" "$before"
+	[ "$(transfers)" -gt "$before" ] || atf_fail "not counted when it was done"
+}
+
+new_case more_stripes_than_a_byte_counts
+more_stripes_than_a_byte_counts_body() {
+	stamp
+	words=
+	nr=0
+	while [ $nr -lt 130 ]; do
+		words="$words $b1 $((nr * 8)) $b2 $((nr * 8))"
+		nr=$((nr + 1))
+	done
+	make s260 "0 2080 striped 260 8$words"
+	same "chunk 0" "$(sectors $m/rs260 0 8)" "$(sectors "$r1" 0 8)"
+	same "chunk 259" "$(sectors $m/rs260 2072 8)" "$(sectors "$r2" 1032 8)"
+	same "words of its table" "$(table s260 | wc -w | tr -d ' ')" 525
+}
+
+new_case delay_delays
+delay_delays_body() {
+	stamp
+	make d1 "0 64 delay $b1 0 1500"
+	start=$(date +%s)
+	data=$(sectors $m/rd1 0 8)
+	[ $(($(date +%s) - start)) -ge 1 ] || atf_fail "it does not"
+	same data "$data" "$(sectors "$r1" 0 8)"
+}
+
+new_case flakey_fails_now_and_then
+flakey_fails_now_and_then_body() {
+	stamp
+	make f1 "0 64 flakey $b1 0 2 2"
+	good=0 bad=0
+	end=$(($(date +%s) + 9))
+	while [ "$(date +%s)" -lt $end ]; do
+		if dd if=$m/rf1 of=/dev/null bs=4k count=1 2>/dev/null; then
+			good=$((good + 1))
+		else
+			bad=$((bad + 1))
+		fi
+		[ $good -eq 0 ] || [ $bad -eq 0 ] || return 0
+		sleep 1
+	done
+	atf_fail "$good reads went well, $bad did not"
+}
+
+new_case a_flush_that_fails_is_told
+a_flush_that_fails_is_told_body() {
+	need vnconfig
+	stamp
+	dd if=/dev/zero of=image bs=64k count=16 2>/dev/null
+	vnconfig vnd0 "$(pwd)/image" || atf_skip "there is no vnd(4)"
+	make v1 "0 1024 linear /dev/vnd0d 0"
+	dkctl $m/rv1 synccache >out 2>&1 || atf_fail "a flush: $(cat out)"
+	vnconfig -u -F vnd0
+	dkctl $m/rv1 synccache >out 2>&1 && atf_fail "a flush of a disk that is gone went well"
+	dd if=$m/rv1 of=/dev/null bs=512 count=1 2>/dev/null && atf_fail "a read went well"
+	dm remove v1
+	! exists v1 || atf_fail "not removed"
 }

@@ -170,6 +170,13 @@ netbsd_module() {
 	netbsd_link "$netbsd_work/dm.kmod" none -e __link_set_modules_sym_dm_modinfo
 }
 
+# A module that panics when it is loaded, for the tests, beside the other.
+netbsd_drill() {
+	netbsd_prepare "$@"
+	netbsd_compile drill
+	netbsd_link "$netbsd_work/dm-drill.kmod" none -e __link_set_modules_sym_dm_modinfo
+}
+
 netbsd_object() {
 	netbsd_prepare "$@"
 	netbsd_compile ''

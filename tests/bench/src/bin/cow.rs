@@ -1,9 +1,10 @@
 //! What a write costs that snapshots have to see first.
 //!
-//! `dm-bench-cow ours THREADS KIB COUNT ORIGIN [COW...]` writes through our driver in this process
-//! to a `snapshot-origin` on ORIGIN with a snapshot on each COW; `dm-bench-cow path THREADS KIB
-//! COUNT DEVICE` writes to a device, past the page cache. Each thread waits for its write before
-//! it sends the next; no two writes touch the same place. Prints the microseconds of a write.
+//! `dm-bench-cow ours THREADS KIB COUNT KIND CHUNK ORIGIN [COW...]` writes through our driver in
+//! this process to a `snapshot-origin` on ORIGIN with a snapshot on each COW, of a kind (`P`, `PO`,
+//! `N`) and with so many sectors in a chunk; `dm-bench-cow path THREADS KIB COUNT DEVICE` writes
+//! to a device, past the page cache. Each thread waits for its write before it sends the next; no
+//! two writes touch the same place. Prints the microseconds of a write.
 
 use dm::command::Caller;
 use dm::driver::Driver;
@@ -61,13 +62,14 @@ fn make(driver: &Driver, name: &str, sectors: u64, kind: &str, how: &str) -> Res
     Ok(command(driver, name, Action::Resume)?.minor)
 }
 
-/// An origin with snapshots, chunks of 4 KiB.
-fn ours(driver: &Arc<Driver>, sectors: u64, paths: &[String]) -> Result<To, String> {
-    let [origin, cows @ ..] = paths else { return Err("no device".into()) };
+/// An origin with snapshots.
+fn ours(driver: &Arc<Driver>, sectors: u64, words: &[String]) -> Result<To, String> {
+    let [kind, chunk, origin, cows @ ..] = words else { return Err("no device".into()) };
     let base = make(driver, "base", sectors, "linear", &format!("{origin} 0"))?;
     let base = format!("{}:{base}", dm::kern::node::major());
     for (nr, cow) in cows.iter().enumerate() {
-        make(driver, &format!("snap{nr}"), sectors, "snapshot", &format!("{base} {cow} P 8"))?;
+        let how = format!("{base} {cow} {kind} {chunk}");
+        make(driver, &format!("snap{nr}"), sectors, "snapshot", &how)?;
     }
     let minor = make(driver, "origin", sectors, "snapshot-origin", &base)?;
     Mapped::open(driver, minor, true).map(To::Ours).map_err(|errno| errno.to_string())
@@ -94,14 +96,14 @@ fn measure(to: &To, threads: u64, sectors: u64, count: u64) -> Result<f64, Strin
 }
 
 fn run(words: &[String]) -> Result<(), String> {
-    let usage = "ours|path THREADS KIB COUNT DEVICE [COW...]";
-    let [kind, threads, kib, count, paths @ ..] = words else { return Err(usage.into()) };
+    let usage = "ours|path THREADS KIB COUNT [KIND CHUNK] DEVICE [COW...]";
+    let [whose, threads, kib, count, words @ ..] = words else { return Err(usage.into()) };
     let number = |word: &String| word.parse::<u64>().map_err(|_| format!("{word}: {usage}"));
     let (threads, sectors, count) = (number(threads)?, number(kib)? * 2, number(count)?);
     let entered = Registry::new().enter();
     let driver = Driver::attach(TARGETS);
-    let to = match (kind.as_str(), paths) {
-        ("ours", paths) => ours(&driver, sectors * count, paths)?,
+    let to = match (whose.as_str(), words) {
+        ("ours", words) => ours(&driver, sectors * count, words)?,
         ("path", [path]) => {
             let options = OpenOptions::new().write(true).custom_flags(O_DIRECT).open(path);
             To::Path(options.map_err(|why| format!("{path}: {why}"))?)

@@ -285,10 +285,10 @@ fn what_is_left_when_the_keeper_is_killed_too_the_next_one_takes_away() {
     let mut process = start(&format!("{create} && : >{}; sleep 60", told("made").display()));
     let number = process.id();
     wait_for(|| told("made").exists() || matches!(process.try_wait(), Ok(Some(_))));
-    run(Command::new("kill").arg(before.id().to_string()));
-    let _ = before.wait();
     let said = fs::read_to_string(&errors).unwrap_or_default();
     if said.contains("no block devices") {
+        run(Command::new("kill").arg(before.id().to_string()));
+        let _ = before.wait();
         return dm_skip::skip("no loop devices, FUSE or device nodes");
     }
     let stays = |path: &PathBuf| {
@@ -302,6 +302,14 @@ fn what_is_left_when_the_keeper_is_killed_too_the_next_one_takes_away() {
     all.extend(children.split_whitespace().map(str::to_owned));
     run(Command::new("kill").args(&all));
     let _ = process.wait();
+    // While somebody has it open its number is not to be had.
+    let held = fs::File::open(Path::new("/dev").join(devices[0].file_name().expect("a name")));
+    let again = start(create).wait();
+    assert!(again.is_ok_and(|it| it.success()), "{:?}", fs::read_to_string(&errors));
+    assert!(held.is_ok() && devices[0].exists(), "{held:?}");
+    drop(held);
+    run(Command::new("kill").arg(before.id().to_string()));
+    let _ = before.wait();
     let _ = start("true").wait();
     let _ = fs::remove_dir(format!("/run/dmhost-exec.{number}"));
     assert!(!devices[0].exists(), "{devices:?}");

@@ -91,14 +91,20 @@ fn claim(loops: Loops, folder: &Path) -> Result<(Loops, u32, File), String> {
     for base in (0..SLOTS).map(|slot| FIRST + slot * STRIDE) {
         match mark(&loops, base, &marker) {
             Ok(held) => {
-                clear(&loops, base);
+                if !clear(&loops, base) {
+                    // A device that somebody has open would be in the way.
+                    drop(held);
+                    continue;
+                }
                 let others = left().into_iter().map(|index| index - (index - FIRST) % STRIDE);
                 for other in others.collect::<BTreeSet<u32>>() {
                     // It stays marked for as long as that takes.
                     let Ok(held) = mark(&loops, other, &marker) else { continue };
-                    clear(&loops, other);
+                    let clean = clear(&loops, other);
                     drop(held);
-                    let _ = loops.remove(other);
+                    if clean {
+                        let _ = loops.remove(other);
+                    }
                 }
                 return Ok((loops, base, held));
             }
@@ -121,12 +127,14 @@ fn mark(loops: &Loops, base: u32, marker: &File) -> Result<File, Errno> {
     loops.bind(base, marker, shape, true)
 }
 
-/// Takes away the devices behind a marker.
-fn clear(loops: &Loops, base: u32) {
-    for index in left().into_iter().filter(|index| (base + 1..base + STRIDE).contains(index)) {
+/// Takes away the devices behind a marker; true when none is left.
+fn clear(loops: &Loops, base: u32) -> bool {
+    let behind = |index: &u32| (base + 1..base + STRIDE).contains(index);
+    for index in left().into_iter().filter(behind) {
         let _ = loops.unbind_at_close(index).map(drop);
         let _ = loops.remove(index);
     }
+    !left().iter().any(behind)
 }
 
 /// The devices whose numbers are for processes like us.

@@ -114,7 +114,12 @@ class Machine:
 
     def halt(self):
         self.say("sync; halt -p\n")
-        self.child.expect(pexpect.EOF, timeout=300)
+        try:
+            # anita's own way to wait matches text alone.
+            self.child.expect(DOWN[2], timeout=300)
+        except pexpect.EOF:
+            return
+        raise Down("the machine does not halt")
 
 
 def prepare(options):

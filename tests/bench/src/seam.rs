@@ -88,13 +88,13 @@ unsafe extern "Rust" fn dm_kern_mutex_free(mutex: NonNull<()>) {
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "Rust" fn dm_kern_mutex_enter(mutex: NonNull<()>) {
+unsafe extern "Rust" fn dm_kern_mutex_enter(mutex: NonNull<()>, _: Level) {
     // SAFETY: a live lock (contract).
     unsafe { mutex.cast::<Lock>().as_ref() }.enter();
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "Rust" fn dm_kern_mutex_exit(mutex: NonNull<()>) {
+unsafe extern "Rust" fn dm_kern_mutex_exit(mutex: NonNull<()>, _: Level) {
     // SAFETY: a live lock (contract).
     unsafe { mutex.cast::<Lock>().as_ref() }.exit();
 }

@@ -98,7 +98,7 @@ unsafe fn dm_kern_mutex_free(mutex: NonNull<()>) {
 /// # Safety
 /// As the seam says.
 #[unsafe(no_mangle)]
-unsafe fn dm_kern_mutex_enter(mutex: NonNull<()>) {
+unsafe fn dm_kern_mutex_enter(mutex: NonNull<()>, _: Level) {
     // SAFETY: the caller's contract.
     let lock = unsafe { raw_lock(mutex) };
     if lock.level == Level::Thread {
@@ -114,7 +114,7 @@ unsafe fn dm_kern_mutex_enter(mutex: NonNull<()>) {
 /// # Safety
 /// As the seam says.
 #[unsafe(no_mangle)]
-unsafe fn dm_kern_mutex_exit(mutex: NonNull<()>) {
+unsafe fn dm_kern_mutex_exit(mutex: NonNull<()>, _: Level) {
     let lock = mutex.cast::<RawLock>().as_ptr();
     // SAFETY: made by `dm_kern_mutex_new`; it is freed by nobody who has not taken it since.
     unsafe { Arc::increment_strong_count(lock) };

@@ -40,14 +40,14 @@ unsafe extern "Rust" fn dm_kern_mutex_free(mutex: NonNull<()>) {
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "Rust" fn dm_kern_mutex_enter(mutex: NonNull<()>) {
+unsafe extern "Rust" fn dm_kern_mutex_enter(mutex: NonNull<()>, _: Level) {
     // SAFETY: a live lock (contract).
     let lock = unsafe { mutex.cast::<Lock>().as_ref() };
     lock.enter();
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "Rust" fn dm_kern_mutex_exit(mutex: NonNull<()>) {
+unsafe extern "Rust" fn dm_kern_mutex_exit(mutex: NonNull<()>, _: Level) {
     // SAFETY: a live lock (contract).
     let lock = unsafe { mutex.cast::<Lock>().as_ref() };
     // SAFETY: the caller holds it (contract).

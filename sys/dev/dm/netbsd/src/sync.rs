@@ -30,15 +30,25 @@ unsafe fn dm_kern_mutex_free(mutex: NonNull<()>) {
 }
 
 #[unsafe(no_mangle)]
-unsafe fn dm_kern_mutex_enter(mutex: NonNull<()>) {
-    // SAFETY: a lock of ours.
-    unsafe { sys::mutex_enter(mutex.as_ptr().cast()) };
+unsafe fn dm_kern_mutex_enter(mutex: NonNull<()>, level: Level) {
+    let mutex = mutex.as_ptr().cast();
+    match level {
+        // SAFETY: a lock of ours.
+        Level::Thread => unsafe { sys::mutex_enter(mutex) },
+        // SAFETY: as above.
+        Level::Interrupt => unsafe { sys::mutex_spin_enter(mutex) },
+    }
 }
 
 #[unsafe(no_mangle)]
-unsafe fn dm_kern_mutex_exit(mutex: NonNull<()>) {
-    // SAFETY: a lock of ours that the caller holds.
-    unsafe { sys::mutex_exit(mutex.as_ptr().cast()) };
+unsafe fn dm_kern_mutex_exit(mutex: NonNull<()>, level: Level) {
+    let mutex = mutex.as_ptr().cast();
+    match level {
+        // SAFETY: a lock of ours that the caller holds.
+        Level::Thread => unsafe { sys::mutex_exit(mutex) },
+        // SAFETY: as above.
+        Level::Interrupt => unsafe { sys::mutex_spin_exit(mutex) },
+    }
 }
 
 #[unsafe(no_mangle)]

@@ -41,10 +41,10 @@ unsafe extern "Rust" {
     pub safe fn dm_kern_mutex_new(level: Level) -> NonNull<()>;
     /// Thread. The lock is free and never used again.
     pub fn dm_kern_mutex_free(mutex: NonNull<()>);
-    /// The lock's level. Waits until the caller holds the lock.
-    pub fn dm_kern_mutex_enter(mutex: NonNull<()>);
-    /// The lock's level. The caller holds the lock and gives it up.
-    pub fn dm_kern_mutex_exit(mutex: NonNull<()>);
+    /// The lock's level, which `level` tells again. Waits until the caller holds the lock.
+    pub fn dm_kern_mutex_enter(mutex: NonNull<()>, level: Level);
+    /// The lock's level, as before. The caller holds the lock and gives it up.
+    pub fn dm_kern_mutex_exit(mutex: NonNull<()>, level: Level);
 
     /// Thread. May sleep. Makes a condition; released by `dm_kern_cond_free`.
     pub safe fn dm_kern_cond_new() -> NonNull<()>;

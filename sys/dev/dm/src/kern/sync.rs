@@ -63,9 +63,10 @@ impl<T, L: Marker> Lock<T, L> {
     }
 
     /// Takes the lock.
+    #[inline]
     pub fn lock(&self) -> Guard<'_, T, L> {
         // SAFETY: `raw` is a live lock (type invariant).
-        unsafe { raw::dm_kern_mutex_enter(self.raw) };
+        unsafe { raw::dm_kern_mutex_enter(self.raw, L::LEVEL) };
         Guard { lock: self, stay: PhantomData }
     }
 
@@ -101,7 +102,7 @@ impl<T, L: Marker> DerefMut for Guard<'_, T, L> {
 impl<T, L: Marker> Drop for Guard<'_, T, L> {
     fn drop(&mut self) {
         // SAFETY: the guard holds the lock and ends here.
-        unsafe { raw::dm_kern_mutex_exit(self.lock.raw) };
+        unsafe { raw::dm_kern_mutex_exit(self.lock.raw, L::LEVEL) };
     }
 }
 

@@ -20,7 +20,7 @@ const FUNCTIONS: &[&str] = &[
     "iostat_rename",
     "kmem_(alloc|zalloc|free)",
     "minphys",
-    "mutex_(init|destroy|enter|exit)",
+    "mutex_(init|destroy|enter|exit|spin_enter|spin_exit)",
     "namei_simple_kernel",
     "physio",
     "pmf_device_(deregister|register1)",

@@ -4,9 +4,10 @@ use crate::driver::Opened;
 use crate::io;
 use crate::kern::cell::{IoCell, IoRef};
 use crate::kern::child::Child;
-use crate::kern::disk::Transfer;
+use crate::kern::disk::{Op, Transfer};
+use crate::kern::straight::Straight;
 use core::ptr::NonNull;
-use dm_protocol::Errno;
+use dm_protocol::{Errno, Sector, Sectors};
 
 impl Opened {
     /// Strategy context. Hands a request over; its `done` is called once, in strategy or
@@ -18,6 +19,20 @@ impl Opened {
     pub unsafe fn strategy(&self, cell: NonNull<IoCell>) {
         // SAFETY: the caller's contract, and the device lives while it is open.
         io::start(unsafe { IoRef::take(cell, self.device()) });
+    }
+
+    /// Strategy context. For a read or a write that lies on one disk as it is, and is not asked
+    /// to be durable: the disk's handle and the sector there. The platform sends it itself, and
+    /// says when it is over. None if it has to be handed over with [`Opened::strategy`].
+    #[inline]
+    #[must_use]
+    pub fn straight(
+        &self,
+        op: Op,
+        at: Sector,
+        count: Sectors,
+    ) -> Option<(Straight<'_>, NonNull<()>, Sector)> {
+        Straight::find(self.device(), op, at, count)
     }
 }
 

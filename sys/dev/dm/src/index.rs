@@ -73,16 +73,16 @@ impl Index {
     #[must_use]
     #[inline]
     pub fn find(&self, at: u64) -> Option<Found> {
+        if self.count == 1 {
+            // A table of one segment is the usual one.
+            let Leaf([[(end, note), ..], ..]) = *self.leaves.first()?;
+            return (at < end).then_some(Found { nr: 0, end, note });
+        }
         let place = match &self.above {
             Above::Short(levels) => levels.find(u32::try_from(at).ok()?)?,
             Above::Long(levels) => levels.find(at)?,
         };
         let Leaf(parts) = self.leaves.get(place)?;
-        if self.count == 1 {
-            // A table of one segment is the usual one.
-            let [[(end, note), ..], ..] = *parts;
-            return (at < end).then_some(Found { nr: 0, end, note });
-        }
         let part = below(parts.iter().map(|[.., (end, _)]| *end), at);
         let ranges = parts.get(part)?;
         let within = below(ranges.iter().map(|(end, _)| *end), at);

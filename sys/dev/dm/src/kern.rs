@@ -21,6 +21,7 @@ pub mod legs;
 pub mod log;
 pub mod node;
 pub mod raw;
+pub mod straight;
 pub mod sync;
 pub mod thread;
 pub mod wait;

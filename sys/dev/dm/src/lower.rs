@@ -190,17 +190,20 @@ impl Lower {
 }
 
 impl Disk {
-    /// The seam is promised that a transfer is in range and made of whole sectors, whatever a
-    /// target computed.
-    fn check_and_submit(&self, child: Child, sector: Sector) {
-        let count = child.count();
+    /// True for a range that is there and made of whole sectors, as the seam is promised that
+    /// each transfer is, whatever a target computed.
+    #[inline]
+    pub(crate) fn takes(&self, sector: Sector, count: Sectors) -> bool {
         let inside = |end: Sector| end.0 <= self.info().size.0;
         let in_range = sector.checked_add(count).is_some_and(inside) && !count.is_zero();
         let unit = u64::from(self.info().sector_size) / SECTOR_SIZE;
-        let whole = (sector.0 | count.0) & unit.saturating_sub(1) == 0;
+        in_range && (sector.0 | count.0) & unit.saturating_sub(1) == 0
+    }
+
+    fn check_and_submit(&self, child: Child, sector: Sector) {
         if child.op() == Op::Flush {
             child.submit(self, Sector(0));
-        } else if in_range && whole {
+        } else if self.takes(sector, child.count()) {
             child.submit(self, sector);
         } else {
             io::child_done(child, Some(Errno::EIO));

@@ -2,7 +2,7 @@
 
 use crate::event::Event;
 use crate::index::Index;
-use crate::kern::disk::Op;
+use crate::kern::disk::{Disk, Op};
 use crate::loader::Loader;
 use crate::lower::Lower;
 use crate::params::Params;
@@ -147,6 +147,19 @@ impl Table {
         }
     }
 
+    /// The disk and the sector there of a range that lies on it as it is.
+    #[inline]
+    pub(crate) fn straight(&self, at: Sector, count: Sectors) -> Option<(&Disk, Sector)> {
+        let Some(Place::Straight { lower: Lower::Disk(open), sector, left }) = self.place(at)
+        else {
+            return None;
+        };
+        let unit = u64::from(self.sector_size) / SECTOR_SIZE;
+        let whole = (at.0 | count.0) & unit.saturating_sub(1) == 0;
+        // That the disk takes it all was checked when the note was made.
+        (count <= left && whole && !count.is_zero()).then_some((&open.disk, sector))
+    }
+
     /// All segments.
     #[must_use]
     pub fn segments(&self) -> &[Segment] {
@@ -217,7 +230,11 @@ impl Note {
             let (lower, offset) = segment.target.straight()?;
             let number = numbers.get(&lower.key())?;
             let end = offset.0.checked_add(segment.length().0)?;
-            if end > Self::SECTORS {
+            let there = match lower {
+                Lower::Disk(open) => open.disk.takes(offset, segment.length()),
+                Lower::Mapped(_) => true,
+            };
+            if end > Self::SECTORS || !there {
                 return None;
             }
             let add = offset.0.wrapping_sub(segment.start) & (Self::SECTORS - 1);

@@ -3,6 +3,7 @@
 use crate::cell::Cells;
 use crate::disk::Disks;
 use crate::request::Requests;
+use crate::straight::Places;
 use crate::transfer::Buffers;
 use crate::unit::Units;
 use alloc::boxed::Box;
@@ -18,6 +19,7 @@ pub struct Glue {
     pub driver: Arc<Driver>,
     pub cells: Cells,
     pub requests: Requests,
+    pub places: Places,
     pub buffers: Buffers,
     pub disks: Disks,
     pub units: Units,
@@ -62,6 +64,7 @@ pub fn start(major: u32) {
         driver: Driver::attach(TARGETS),
         cells: Cells::new(),
         requests: Requests::new(),
+        places: Places::new(),
         buffers: Buffers::new(),
         disks: Disks::new(),
         units: Units::new(),

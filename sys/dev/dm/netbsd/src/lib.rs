@@ -27,6 +27,7 @@ mod opens;
 mod panic;
 mod property;
 mod request;
+mod straight;
 mod sync;
 mod sys;
 mod thread;

@@ -3,6 +3,7 @@
 use crate::cell::Pool;
 use crate::devsw::device;
 use crate::glue::{self, Glue};
+use crate::straight;
 use crate::sys::{self, buf};
 use crate::unit::Unit;
 use core::alloc::Layout;
@@ -77,7 +78,7 @@ impl Waiting {
 }
 
 /// What a buffer asks for, or how it ends at once.
-enum Asked {
+pub enum Asked {
     Range(IoRequest),
     Over(Option<Errno>),
 }
@@ -134,6 +135,9 @@ pub unsafe extern "C" fn strategy(bp: *mut buf) {
     let buffer = unsafe { bp.as_mut() };
     buffer.b_resid = buffer.b_bcount;
     let Some(glue) = glue::get() else { return finish(bp, 0, Some(Errno::ENXIO)) };
+    if straight::send(glue, bp) {
+        return;
+    }
     match glue.requests.pool.get() {
         Some(memory) => begin(glue, memory.cast(), bp),
         None => {
@@ -174,7 +178,8 @@ fn refuse(glue: &'static Glue, memory: NonNull<Request>, bp: NonNull<buf>, errno
 }
 
 /// What a buffer asks for: cut at the end of the device, where nothing more is there to read.
-fn asked(buffer: &buf, size: Sectors) -> Asked {
+#[inline]
+pub fn asked(buffer: &buf, size: Sectors) -> Asked {
     let (Ok(sector), Ok(bytes)) = (u64::try_from(buffer.b_blkno), u64::try_from(buffer.b_bcount))
     else {
         return Asked::Over(Some(Errno::EINVAL));
@@ -222,7 +227,7 @@ unsafe fn done(cell: NonNull<IoCell>, errno: Option<Errno>) {
 }
 
 /// Gives a buffer back.
-fn finish(mut bp: NonNull<buf>, moved: c_int, errno: Option<Errno>) {
+pub fn finish(mut bp: NonNull<buf>, moved: c_int, errno: Option<Errno>) {
     // SAFETY: ours until `biodone`.
     let buffer = unsafe { bp.as_mut() };
     buffer.b_error = errno.map_or(0, Errno::number);

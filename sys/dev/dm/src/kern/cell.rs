@@ -101,6 +101,17 @@ impl Live {
         self.table.store(table.cast_mut(), Ordering::Release);
     }
 
+    /// Any context. The table, for who is counted by the gate.
+    ///
+    /// # Safety
+    /// The gate of the device counts the caller for as long as the table is used.
+    #[inline]
+    pub(super) unsafe fn counted(&self) -> Option<&Table> {
+        let table = self.table.load(Ordering::Acquire);
+        // SAFETY: null, or alive while the gate counts somebody who saw it (type invariant).
+        unsafe { table.as_ref() }
+    }
+
     /// Any context. The table, for who is not counted by the gate.
     ///
     /// # Safety

@@ -20,6 +20,9 @@ vm_usage() {
 		  --kernel FILE   a kernel with dm in it, to be booted in place of the machine's own
 		  --driver theirs   NetBSD's own module, to compare with
 		  --client ours     our dmsetup in place of the machine's
+		  --bench     measures instead, what tests/bench/netbsd/run.py says; [part ...] in place of tests
+		  --theirs FILE, --cgdconfig FILE   for --bench, NetBSD's dm.kmod and a static cgdconfig, if
+		              the machine has none
 		  --cpus N, --memory MB, --command LINE
 		  test        a program or a case of tests/vm/guest, or one of tests/vm/boots: t_data,
 		              t_data:NAME, boots, boots:NAME; all if none
@@ -59,14 +62,33 @@ vm_stage() {
 	fi
 }
 
+# vm_measure PART...: the results are what "build.sh bench --keep netbsd" puts into docs/bench.
+vm_measure() {
+	mv "$stage/dm.kmod" "$stage/ours.kmod"
+	[ -z "$vm_theirs" ] || cp "$vm_theirs" "$stage/theirs.kmod"
+	[ -z "$vm_cgdconfig" ] || cp "$vm_cgdconfig" "$stage/cgdconfig"
+	cargo build --release --quiet --package dm-count
+	# shellcheck disable=SC2086 # lists of words
+	exec python3 tests/bench/netbsd/run.py $vm_source --stage "$stage" \
+		--work "$top/target/vm/$vm_name-bench" --plugin "$top/target/release/libdm_count.so" \
+		$vm_rest "$top/target/bench" "$@"
+}
+
 vm_main() {
 	vm_source='' vm_headers='' vm_kernel='' vm_driver=ours vm_name=''
-	vm_rest=''
+	vm_rest='' vm_bench='' vm_theirs='' vm_cgdconfig=''
 	while [ $# -gt 0 ]; do
 		case $1 in
 		--release | --image) vm_source="$1 $2" vm_name=$(printf %s "$2" | cksum | cut -d' ' -f1) ;;
 		--src | --netbsd | --include) vm_headers="$1 $2" ;;
 		--kernel) vm_kernel=$2 vm_rest="$vm_rest --kernel" ;;
+		--bench)
+			vm_bench=yes
+			shift
+			continue
+			;;
+		--theirs) vm_theirs=$2 ;;
+		--cgdconfig) vm_cgdconfig=$2 ;;
 		--driver) vm_driver=$2 vm_rest="$vm_rest $1 $2" ;;
 		--command) break ;;
 		--*) vm_rest="$vm_rest $1 $2" ;;
@@ -80,6 +102,7 @@ vm_main() {
 	}
 	vm_need
 	vm_stage
+	[ -z "$vm_bench" ] || vm_measure "$@"
 	# shellcheck disable=SC2086 # lists of words
 	exec python3 tests/vm/run.py $vm_source --stage "$stage" --work "$top/target/vm/$vm_name" \
 		$vm_rest "$@"

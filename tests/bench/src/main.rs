@@ -1,6 +1,7 @@
 //! Measures the device mapper: `dm-bench [--quick] [part...]`.
 //!
-//! Parts: `driver`, `devices`, `crypt`, `startup`, `fronts`. Results are printed, and saved in
+//! Parts: `driver`, `devices`, `crypt`, `startup`, `fronts`, and `netbsd`, which takes what
+//! `build.sh vm --bench` measured last. Results are printed, and saved in
 //! `target/bench`; `--keep` puts tables and plots into `docs/bench`, too.
 
 mod crypt;
@@ -23,7 +24,7 @@ use report::Row;
 use std::fmt::Write as _;
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::{env, iter};
 
@@ -51,7 +52,7 @@ impl Effort {
 }
 
 /// What can be measured.
-const PARTS: [&str; 5] = ["driver", "devices", "crypt", "startup", "fronts"];
+const PARTS: [&str; 6] = ["driver", "devices", "crypt", "startup", "fronts", "netbsd"];
 
 /// Results of the last run.
 const RESULTS: &str = "target/bench";
@@ -146,15 +147,28 @@ fn usage(word: &str) -> ExitCode {
 
 fn measure(effort: Effort, wanted: impl Fn(&str) -> bool) -> Vec<Row> {
     let folder = Path::new(RESULTS);
-    let parts: [&dyn Fn() -> Vec<Row>; 5] = [
+    let parts: [&dyn Fn() -> Vec<Row>; 6] = [
         &|| driver::run(effort),
         &|| devices::run(effort),
         &|| crypt::run(effort),
         &|| startup::run(effort),
         &|| fronts::run(effort, folder),
+        &|| measured(folder, "netbsd"),
     ];
     let wanted = iter::zip(PARTS, parts).filter(|(name, _)| wanted(name));
     wanted.flat_map(|(_, run)| run()).collect()
+}
+
+/// What others have measured: the rows of all files that begin with a name.
+fn measured(folder: &Path, name: &str) -> Vec<Row> {
+    let entries = fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
+    let mut files: Vec<_> = entries.map(|entry| entry.path()).collect();
+    files.sort();
+    let wanted = |path: &&PathBuf| {
+        let file = path.file_name().map(|file| file.to_string_lossy()).unwrap_or_default();
+        file.starts_with(name) && file.ends_with(".tsv")
+    };
+    files.iter().filter(wanted).flat_map(|path| report::load(path)).collect()
 }
 
 /// Tab-separated values and plots of every part.

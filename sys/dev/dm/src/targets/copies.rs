@@ -226,13 +226,11 @@ impl Copies {
 
     /// As a target's.
     pub fn resume(&self) {
-        self.core.state.with(|state| {
-            state.phase = Phase::Running;
-            state.resumed = true;
-            state.asked = state.asked.wrapping_add(1);
-        });
+        self.core.state.with(|state| state.phase = Phase::Running);
         self.core.rested.store(false, Ordering::SeqCst);
-        self.core.mailbox.poke();
+        // Whoever looks next, at the state or at the disks, sees a set that has begun. What
+        // cannot be put down now is tried again before the first write.
+        let _ = self.core.ask(Order::Start);
     }
 
     /// Copying stops and the record is made clean, once.

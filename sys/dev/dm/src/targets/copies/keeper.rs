@@ -22,6 +22,7 @@ pub struct Keeper {
     /// When marks are taken back.
     sweep_ns: Option<u64>,
     resting: bool,
+    starting: bool,
 }
 
 /// The thread's body.
@@ -59,6 +60,7 @@ impl Keeper {
             started: false,
             sweep_ns: None,
             resting: false,
+            starting: false,
         })
     }
 
@@ -108,6 +110,9 @@ impl Keeper {
             }
             core.answer(Ok(()));
         }
+        if mem::take(&mut self.starting) {
+            core.answer(Ok(()));
+        }
     }
 
     /// Does what commands and messages ask for.
@@ -118,15 +123,16 @@ impl Keeper {
                 self.sync.stop(core);
                 self.resting = true;
             }
+            Some(Order::Start) => {
+                self.resume(core);
+                self.starting = true;
+            }
             Some(Order::Load) => {
                 let again = core.state.with(|state| state.phase != Phase::New);
                 let loaded = self.ledger.load(core, again);
                 core.standings_set();
                 core.answer(loaded);
             }
-        }
-        if core.state.with(|state| mem::take(&mut state.resumed)) {
-            self.resume(core);
         }
         let wish = core.state.with(|state| {
             let wish = state.wish.take();

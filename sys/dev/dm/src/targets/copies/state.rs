@@ -48,8 +48,6 @@ pub(super) struct State {
     pub(super) starved_flushes: PartQueue,
     /// Writes that wait for another table.
     pub(super) held: PartQueue,
-    /// Requests come again.
-    pub(super) resumed: bool,
     /// What a message asks for.
     pub(super) wish: Option<Wish>,
     /// What the thread heard of that, and has not begun.
@@ -75,7 +73,6 @@ impl State {
             starved: PartQueue::new(),
             starved_flushes: PartQueue::new(),
             held: PartQueue::new(),
-            resumed: false,
             wish: None,
             heard: None,
             asked: 0,
@@ -97,6 +94,8 @@ pub(super) struct Orders {
 pub(super) enum Order {
     /// Read the record.
     Load,
+    /// Requests come: put down what was found, and begin to copy.
+    Start,
     /// Stop copying, and take back the marks that can be.
     Rest,
 }

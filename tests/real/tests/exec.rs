@@ -175,6 +175,29 @@ END
 }
 
 #[test]
+fn kpartx_maps_the_partitions_of_a_mapped_device() {
+    if !dm_skip::have("kpartx") || !dm_skip::have("mkfs.ext4") {
+        return;
+    }
+    let Some(said) = script(
+        r#"truncate -s 32M image; at() { dd of=image bs=1 seek=$1 conv=notrunc status=none; }
+         entry() { printf "\\000\\000\\000\\000\\203\\000\\000\\000$1$2"; }
+         { entry '\000\010\000\000' '\000\100\000\000'
+         entry '\000\120\000\000' '\000\040\000\000'; } | at 446
+         printf '\125\252' | at 510
+         disk=$(losetup -f --show image); trap 'losetup -d $disk' EXIT
+         dmsetup create d --table "0 65536 linear $disk 0"
+         kpartx -a -s -p -part /dev/mapper/d
+         dmsetup table d-part1 | cut -d' ' -f1-3,5; dmsetup table d-part2 | cut -d' ' -f1-3,5
+         dmsetup info -c --noheadings -o open d; mkfs.ext4 -q /dev/mapper/d-part2
+         kpartx -d -p -part /dev/mapper/d; dmsetup info -c --noheadings -o name,open"#,
+    ) else {
+        return;
+    };
+    assert_eq!(said, "0 16384 linear 2048\n0 8192 linear 20480\n2\nd:0\n");
+}
+
+#[test]
 fn cryptsetup_formats_opens_resizes_suspends_and_closes() {
     if !dm_skip::have("cryptsetup") || !dm_skip::have("mkfs.ext4") {
         return;

@@ -380,7 +380,7 @@ cmd_oracle() { ## a Linux kernel's dm beside ours: oracle [--record] [part of a 
 	fi
 }
 
-cmd_bench() { ## measure: bench [--quick] [--keep] [driver] [devices] [crypt] [startup] [fronts] [netbsd]
+cmd_bench() { ## measure: bench [--quick] [--keep] [driver] [devices] [crypt] [copies] [startup] [fronts] [netbsd]
 	packages dmsetup fio libnbd-bin nbdkit qemu-system-common qemu-utils valgrind
 	cargo build --release --quiet --package dm-bench --package dm-host --package dmsetup
 	exec target/release/dm-bench "$@"

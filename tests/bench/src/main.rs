@@ -1,9 +1,11 @@
 //! Measures the device mapper: `dm-bench [--quick] [part...]`.
 //!
-//! Parts: `driver`, `devices`, `crypt`, `startup`, `fronts`, and `netbsd`, which takes what
-//! `build.sh vm --bench` measured last. Results are printed, and saved in
+//! Parts: `driver`, `devices`, `crypt`, `copies`, `startup`, `fronts`, and `netbsd`, which takes
+//! what `build.sh vm --bench` measured last. Results are printed, and saved in
 //! `target/bench`; `--keep` puts tables and plots into `docs/bench`, too.
 
+mod at_once;
+mod copies;
 mod crypt;
 mod devices;
 mod driver;
@@ -18,6 +20,7 @@ mod request;
 mod sample;
 mod seam;
 mod server;
+mod slow;
 mod startup;
 
 use report::Row;
@@ -52,7 +55,7 @@ impl Effort {
 }
 
 /// What can be measured.
-const PARTS: [&str; 6] = ["driver", "devices", "crypt", "startup", "fronts", "netbsd"];
+const PARTS: [&str; 7] = ["driver", "devices", "crypt", "copies", "startup", "fronts", "netbsd"];
 
 /// Results of the last run.
 const RESULTS: &str = "target/bench";
@@ -147,10 +150,11 @@ fn usage(word: &str) -> ExitCode {
 
 fn measure(effort: Effort, wanted: impl Fn(&str) -> bool) -> Vec<Row> {
     let folder = Path::new(RESULTS);
-    let parts: [&dyn Fn() -> Vec<Row>; 6] = [
+    let parts: [&dyn Fn() -> Vec<Row>; 7] = [
         &|| driver::run(effort),
         &|| devices::run(effort),
         &|| crypt::run(effort),
+        &|| copies::run(effort),
         &|| startup::run(effort),
         &|| fronts::run(effort, folder),
         &|| measured(folder, "netbsd"),

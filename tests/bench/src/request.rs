@@ -2,6 +2,7 @@
 
 use crate::heap;
 use crate::sample::busy_ns;
+use crate::slow::SlowDisk;
 use dm::driver::Opened;
 use dm::kern::cell::{IoCell, IoRequest};
 use dm::kern::disk::{Op, Transfer};
@@ -9,6 +10,7 @@ use dm_protocol::{Errno, SECTOR_SIZE, Sector, Sectors};
 use std::cell::{Cell, UnsafeCell};
 use std::hint::black_box;
 use std::ptr::{self, NonNull};
+use std::time::Duration;
 
 /// Sectors in a request.
 pub const SECTORS: u64 = 8;
@@ -16,12 +18,13 @@ pub const SECTORS: u64 = 8;
 /// Reads before those that are measured.
 const WARM: u64 = 20_000;
 
-/// A disk that ends every transfer at once.
+/// A disk that ends every transfer at once, unless it is a slow one.
 #[derive(Default)]
 pub struct NullDisk {
     _number: u64,
     /// What it keeps; none if it keeps nothing.
     memory: Box<[Page]>,
+    slow: Option<SlowDisk>,
 }
 
 /// Where bytes stand in a page decides how fast they are copied, so all stand at its beginning.
@@ -37,7 +40,17 @@ impl NullDisk {
     pub fn in_memory(bytes: usize) -> Self {
         let pages = bytes.div_ceil(size_of::<Page>());
         let memory = (0..pages).map(|_| Page(UnsafeCell::new([0; 4096]))).collect();
-        Self { _number: 0, memory }
+        Self { memory, ..Self::default() }
+    }
+
+    /// A disk that takes so long for each transfer, and keeps nothing.
+    pub fn slow(service: Duration) -> Self {
+        Self { slow: Some(SlowDisk::new(service)), ..Self::default() }
+    }
+
+    /// What ends the transfers of a slow disk.
+    pub const fn slowly(&self) -> Option<&SlowDisk> {
+        self.slow.as_ref()
     }
 
     /// What the disk does in a transfer.
@@ -93,8 +106,9 @@ impl Places {
         Self { order, units, state }
     }
 
+    /// The next place.
     #[inline]
-    fn next(&mut self) -> Sector {
+    pub fn next(&mut self) -> Sector {
         let unit = match self.order {
             Order::Sequential => {
                 self.state = if self.state + 1 < self.units { self.state + 1 } else { 0 };

@@ -257,17 +257,21 @@ extern "Rust" fn dm_kern_mapped_minor(_spec: &str) -> Option<u32> {
     None
 }
 
-/// A disk named `null` and a number, or `ram` and how many bytes it keeps; the same number is
-/// the same disk.
+/// A disk named `null` and a number, `ram` and how many bytes it keeps, or `slow` and how many
+/// microseconds it takes; the same number is the same disk.
 #[unsafe(no_mangle)]
 extern "Rust" fn dm_kern_disk_open(spec: &str, _write: bool) -> Result<DiskInfo, Failure> {
     let number = |prefix| spec.strip_prefix(prefix).and_then(|number| number.parse().ok());
     let bytes: usize = number("ram").unwrap_or(0);
-    let number = number("null").or_else(|| number("ram"));
+    let slow: Option<usize> = number("slow");
+    let number = number("null").or_else(|| number("ram")).or(slow);
     let number = number.ok_or_else(|| Failure::new(Errno::ENOENT, "there is no such disk"))?;
     Ok(DiskInfo {
-        handle: give(request::NullDisk::in_memory(bytes)),
-        identity: [number as u64, bytes as u64],
+        handle: give(match slow {
+            Some(us) => request::NullDisk::slow(Duration::from_micros(us as u64)),
+            None => request::NullDisk::in_memory(bytes),
+        }),
+        identity: [number as u64, bytes as u64 + u64::from(slow.is_some())],
         devno: None,
         name: spec.to_owned(),
         size: DISK_SECTORS,
@@ -286,6 +290,9 @@ unsafe extern "Rust" fn dm_kern_disk_close(disk: NonNull<()>) {
 unsafe extern "Rust" fn dm_kern_disk_submit(disk: NonNull<()>, transfer: NonNull<Transfer>) {
     // SAFETY: an open disk (contract).
     let disk = unsafe { disk.cast::<request::NullDisk>().as_ref() };
+    if let Some(slow) = disk.slowly() {
+        return slow.submit(transfer);
+    }
     // SAFETY: handed over just now, so ours.
     black_box(disk).copy(unsafe { transfer.as_ref() });
     // SAFETY: handed over just now, and given back once.

@@ -5,9 +5,9 @@ use crate::types::{
 };
 use crate::{Channel, Control, Error, Result, dev_dir};
 use dm_protocol::{
-    Action, Change, Command, DevNo, DeviceName, Errno, Failure, Flags, Geometry, Reply, ReplyBody,
-    Request, Sector, SegmentSpec, Selector, TargetVersion, Uuid, VERSION, Version, key,
-    reads_errors,
+    Action, Change, Command, DevNo, DeviceName, Dict, Errno, Failure, Flags, Geometry, Reply,
+    ReplyBody, Request, STOCK_VERSION, Sector, SegmentSpec, Selector, TargetVersion, Uuid, VERSION,
+    Version, key, reads_errors,
 };
 use std::path::Path;
 use std::time::Duration;
@@ -50,16 +50,17 @@ impl<C: Control> Dm<C> {
         Self { control, version: VERSION }
     }
 
-    /// Lowers the version of our requests to what the driver speaks: the stock one silently
-    /// ignores what is newer than itself.
+    /// Lowers the version of our requests to what the driver speaks.
     ///
     /// # Errors
     /// As [`Dm::version`].
     pub fn negotiate(&mut self) -> Result<()> {
-        let driver = self.version()?;
-        if driver < self.version {
-            self.version = driver;
-        }
+        self.version = match self.ask_version(VERSION) {
+            // A stock driver gives what is newer than itself back as it is, or with EIO.
+            Ok(reply) if reply.number32(key::TARGET_COUNT) == Ok(None) => STOCK_VERSION,
+            Err(error) if error.errno() == Some(Errno::EIO) => STOCK_VERSION,
+            reply => version_in(&reply?)?.min(VERSION),
+        };
         Ok(())
     }
 
@@ -74,11 +75,15 @@ impl<C: Control> Dm<C> {
     /// # Errors
     /// [`Error::Channel`], [`Error::Reply`]
     pub fn version(&self) -> Result<Version> {
-        let mut request = self.request(Action::Version).encode();
+        version_in(&self.ask_version(self.version)?)
+    }
+
+    /// The reply of a driver that is asked for its version in this one.
+    fn ask_version(&self, version: Version) -> Result<Dict> {
+        let mut request = Request { version, ..self.request(Action::Version) }.encode();
         let reply = self.control.command(&request);
         request.wipe();
-        let version = reply?.version(key::VERSION).map_err(garbled)?;
-        version.ok_or_else(|| Error::Reply("no version".into()))
+        reply
     }
 
     /// The target types.
@@ -365,6 +370,11 @@ impl<C: Control> Dm<C> {
             None => None,
         }
     }
+}
+
+fn version_in(reply: &Dict) -> Result<Version> {
+    let version = reply.version(key::VERSION).map_err(garbled)?;
+    version.ok_or_else(|| Error::Reply("no version".into()))
 }
 
 fn nothing(what: &str) -> Error {

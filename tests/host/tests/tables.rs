@@ -4,7 +4,7 @@ use dm_protocol::{Action, Errno, Flags, SegmentSpec};
 use dm_tests::random::long;
 use dm_tests::snapshot::everything;
 use dm_tests::toys::types;
-use dm_tests::{DiskSpec, Mode, World, specs};
+use dm_tests::{DiskSpec, Mode, World, specs, until};
 use std::sync::Arc;
 
 #[test]
@@ -187,15 +187,22 @@ fn a_table_that_waits_to_be_live_counts_for_cycles() {
     world.try_create("b", "0 8 zero").expect("a device");
     let device = world.create("a", &format!("0 8 linear {} 0", disk.name()));
     world.load("a", "0 8 linear /dev/mapper/b 0").expect("a on b");
-    let pending = device.begin(dm::kern::disk::Op::Read, false, 0, 1, vec![0; 512]);
+    let mut pending = vec![device.begin(dm::kern::disk::Op::Read, false, 0, 1, vec![0; 512])];
     let resume = world.spawn(|world| world.on_with("a", Action::Resume, Flags::NOFLUSH).map(drop));
-    std::thread::sleep(std::time::Duration::from_millis(20));
+    // Requests that come once it is being resumed do not get to the disk.
+    until("resume waits", || {
+        let held = disk.held();
+        pending.push(device.begin(dm::kern::disk::Op::Read, false, 0, 1, vec![0; 512]));
+        disk.held() == held
+    });
     world.load("a", "0 8 error").expect("another table, for later");
     let failure = world.load("b", "0 8 linear /dev/mapper/a 0").expect_err("a is about to be on b");
     assert_eq!(failure.errno, Errno::ELOOP);
     disk.complete_all();
-    pending.wait().expect("a read");
     resume.join().expect("no surprise").expect("resumed");
+    for read in pending {
+        read.wait().expect("a read");
+    }
     let flags = world.on("a", Action::Info).expect("info").flags;
     assert!(flags.contains(Flags::INACTIVE_PRESENT), "the later table is still there");
 }

@@ -1,27 +1,19 @@
 //! Mirrors and raids under schedules that shuttle chooses: copying, requests, members that fail
 //! and commands come in any order, and every write is on all members in the end.
 
+mod shuttled;
+
 use dm_protocol::{Action, Errno, Flags};
-use dm_schedules::random::long;
 use dm_schedules::snapshot::lines;
 use dm_schedules::{Device, Disk, DiskSpec, Mode, World};
-use shuttle::scheduler::{PctScheduler, RandomScheduler};
-use shuttle::{Config, FailurePersistence, Runner};
+use shuttle::MaxSteps;
 use std::sync::Arc;
 
 const SEED: u64 = 0xc0_91e5;
 const SIZE: u64 = 16;
 
 fn explore(count: usize, test: fn()) {
-    let count = count * if long() { 20 } else { 1 };
-    let mut config = Config::new();
-    config.stack_size = 512 << 10;
-    config.max_steps = shuttle::MaxSteps::None;
-    config.failure_persistence = FailurePersistence::Print;
-    let random = RandomScheduler::new_from_seed(SEED, count);
-    Runner::new(random, config.clone()).run(test);
-    let few = PctScheduler::new_from_seed(SEED, 3, count);
-    Runner::new(few, config).run(test);
+    shuttled::explore(SEED, Some(MaxSteps::None), count, test);
 }
 
 /// A mirror or a raid1 of two disks that end transfers late, and hold different things.

@@ -1,26 +1,18 @@
 //! Commands against I/O under schedules that shuttle chooses: random ones and ones with few
 //! switches, from fixed seeds. `DM_TEST_LONG` tries twenty times as many.
 
+mod shuttled;
+
 use dm_protocol::{Action, Errno, Flags, ReplyBody};
 use dm_schedules::context::Thing;
-use dm_schedules::random::long;
 use dm_schedules::toys::types;
 use dm_schedules::{Device, DiskSpec, Mode, World};
-use shuttle::scheduler::{PctScheduler, RandomScheduler};
-use shuttle::{Config, FailurePersistence, Runner};
 use std::sync::Arc;
 
 const SEED: u64 = 0x1c0_ffee;
 
 fn explore(count: usize, test: fn()) {
-    let count = count * if long() { 20 } else { 1 };
-    let mut config = Config::new();
-    config.stack_size = 512 << 10;
-    config.failure_persistence = FailurePersistence::Print;
-    let random = RandomScheduler::new_from_seed(SEED, count);
-    Runner::new(random, config.clone()).run(test);
-    let few = PctScheduler::new_from_seed(SEED, 3, count);
-    Runner::new(few, config).run(test);
+    shuttled::explore(SEED, None, count, test);
 }
 
 /// A disk that ends transfers from a thread of its own.

@@ -1,25 +1,17 @@
 //! Origins, snapshots and merging under schedules that shuttle chooses: what one thread does
 //! between two steps of another is never seen where it must not be.
 
+mod shuttled;
+
 use dm_protocol::{Action, Flags};
-use dm_schedules::random::long;
 use dm_schedules::{Device, DiskSpec, Mode, World};
-use shuttle::scheduler::{PctScheduler, RandomScheduler};
-use shuttle::{Config, FailurePersistence, Runner};
+use shuttle::MaxSteps;
 use std::sync::Arc;
 
 const SEED: u64 = 0x5a9_5407;
 
 fn explore(count: usize, test: fn()) {
-    let count = count * if long() { 20 } else { 1 };
-    let mut config = Config::new();
-    config.stack_size = 512 << 10;
-    config.max_steps = shuttle::MaxSteps::None;
-    config.failure_persistence = FailurePersistence::Print;
-    let random = RandomScheduler::new_from_seed(SEED, count);
-    Runner::new(random, config.clone()).run(test);
-    let few = PctScheduler::new_from_seed(SEED, 3, count);
-    Runner::new(few, config).run(test);
+    shuttled::explore(SEED, Some(MaxSteps::None), count, test);
 }
 
 /// An origin of 16 sectors, which ends its transfers late, and two COW devices.

@@ -4,10 +4,14 @@
 #[cfg_attr(target_os = "netbsd", path = "system/netbsd.rs")]
 #[cfg_attr(not(any(target_os = "linux", target_os = "netbsd")), path = "system/portable.rs")]
 mod here;
+#[cfg(not(target_os = "linux"))]
+mod lacking;
 
 pub use here::{
-    device_path, discard, flush, in_memory, punch, read_now, sector_size, size, write_durably, zero,
+    device_path, discard, in_memory, punch, read_now, sector_size, write_durably, zero,
 };
+#[cfg(target_os = "netbsd")]
+pub use here::{flush, size};
 
 use rustix::io::Result;
 use std::fs::File;
@@ -27,6 +31,18 @@ pub fn write(file: &File, data: &[u8], offset: u64, durable: bool) -> Result<usi
 fn write_and_flush(file: &File, data: &[u8], offset: u64) -> Result<usize> {
     let written = rustix::io::pwrite(file, data, offset)?;
     flush(file).map(|()| written)
+}
+
+/// Makes what was written durable.
+#[cfg(not(target_os = "netbsd"))]
+pub fn flush(file: &File) -> Result<()> {
+    rustix::fs::fdatasync(file)
+}
+
+/// The bytes of a file or block device.
+#[cfg(not(target_os = "netbsd"))]
+pub fn size(file: &File) -> std::io::Result<u64> {
+    end(file)
 }
 
 /// The bytes of what tells them by its end.

@@ -1,6 +1,6 @@
 //! Linux.
 
-use super::{end, write_and_flush};
+use super::write_and_flush;
 use crate::kern::block_discard;
 use dm_protocol::DevNo;
 use rustix::fs::FallocateFlags;
@@ -58,14 +58,4 @@ pub fn device_path(devno: DevNo) -> Option<String> {
     let link = fs::read_link(format!("/sys/dev/block/{devno}")).ok()?;
     let name = link.file_name()?.to_str()?;
     Some(format!("/dev/{}", name.replace('!', "/")))
-}
-
-/// Makes what was written durable.
-pub fn flush(file: &File) -> Result<()> {
-    rustix::fs::fdatasync(file)
-}
-
-/// The bytes of a file or block device.
-pub fn size(file: &File) -> std::io::Result<u64> {
-    end(file)
 }

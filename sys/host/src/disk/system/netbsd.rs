@@ -1,26 +1,13 @@
 //! NetBSD. Block devices go through its cache: only raw devices do not, and they are other nodes.
 
-use super::{end, write_and_flush};
+pub use super::lacking::{in_memory, punch, read_now, write_durably, zero};
+
+use super::end;
 use crate::kern::{block_discard, block_flush, block_sector_size, block_size, file_flush};
 use dm_protocol::DevNo;
 use rustix::io::{Errno, Result};
 use std::fs::{self, File};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
-
-/// There is no way to read without waiting.
-pub fn read_now(_: &File, _: &mut [u8], _: u64) -> Result<usize> {
-    Err(Errno::OPNOTSUPP)
-}
-
-/// Writes; what is written is durable when this returns.
-pub fn write_durably(file: &File, data: &[u8], offset: u64) -> Result<usize> {
-    write_and_flush(file, data, offset)
-}
-
-/// There is no way to give space back that all file systems have.
-pub fn punch(_: &File, _: u64, _: u64) -> Result<()> {
-    Err(Errno::OPNOTSUPP)
-}
 
 /// Discards a range of a block device.
 pub fn discard(file: &File, offset: u64, length: u64) -> Result<()> {
@@ -31,19 +18,9 @@ pub fn discard(file: &File, offset: u64, length: u64) -> Result<()> {
     }
 }
 
-/// Zeroes are written one by one.
-pub fn zero(_: &File, _: u64, _: u64) -> Result<()> {
-    Err(Errno::OPNOTSUPP)
-}
-
 /// The bytes in a sector of a block device.
 pub fn sector_size(file: &File) -> Result<u32> {
     block_sector_size(file)
-}
-
-/// Nothing is known of the file.
-pub fn in_memory(_: &File) -> bool {
-    false
 }
 
 /// The path of a block device's node.

@@ -11,6 +11,7 @@ use core::ffi::c_int;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicUsize, Ordering};
 use dm::entry;
+use dm::kern::buffer::{ZEROES_MAX, zeroes};
 use dm::kern::disk::{Op, Transfer};
 use dm::kern::sync::SpinMutex;
 use dm::protocol::{Errno, SECTOR_SIZE};
@@ -27,8 +28,10 @@ const WRITTEN: usize = 3;
 /// The most that a disk takes at once.
 const MOST: usize = sys::MAXPHYS as usize;
 
-/// Zeroes to write.
-static ZEROES: [u8; 4096] = [0; 4096];
+/// Bytes of zeroes that are written at once.
+const ZEROES: usize = (ZEROES_MAX.0 * SECTOR_SIZE) as usize;
+
+const _: () = assert!(ZEROES <= MOST, "a disk takes them");
 
 /// Transfers that wait, first in first out.
 #[derive(Default)]
@@ -185,7 +188,7 @@ fn send_in(memory: NonNull<buf>, transfer: NonNull<Transfer>) {
     let done = what.scratch[DONE];
     let left = bytes(what).saturating_sub(done);
     let (data, most) = match what.op {
-        Op::WriteZeroes => (ZEROES.as_ptr().cast_mut(), ZEROES.len()),
+        Op::WriteZeroes => (zeroes(), ZEROES),
         _ => (what.data.wrapping_add(done), MOST),
     };
     let count = left.min(most) as c_int;

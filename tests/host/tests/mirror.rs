@@ -104,6 +104,10 @@ fn wrong_parameters_are_refused_with_a_sentence() {
         assert!(failure.message.contains(why), "{table}: {}", failure.message);
         assert_eq!(everything(&world), before);
     }
+    world.make("long").expect("a device without a table may be of any size");
+    let table = format!("0 {} mirror core 1 2 2 /dev/mapper/long 0 {b} 0", (1 << 24) + 1);
+    let failure = world.try_create("m", &table).expect_err("too many regions");
+    assert!(failure.message.contains("\"2\": makes 8388609 regions"), "{}", failure.message);
     let small = world.disk(2);
     let table = format!("0 2048 mirror disk 2 {} 64 {legs}", small.name());
     let failure = world.try_create("m", &table).expect_err("no room for a bit");

@@ -9,6 +9,9 @@ use alloc::vec::Vec;
 use core::fmt;
 use dm_protocol::{Failure, Sector};
 
+/// The most regions: what a kernel gives at once is enough for them.
+const REGIONS_MAX: u64 = 1 << 23;
+
 /// Where the log is.
 pub enum LogKind {
     /// In memory.
@@ -122,6 +125,11 @@ fn parse_log(
     }
     if region_sectors > length {
         return Err(params.refuse(&format!("is more than the segment's {length} sectors")));
+    }
+    let regions = length.div_ceil(region_sectors);
+    if regions > REGIONS_MAX {
+        let why = format!("makes {regions} regions, and there are at most {REGIONS_MAX}");
+        return Err(params.refuse(&why));
     }
     if words == least {
         return Ok((log, region_sectors, Word::None));

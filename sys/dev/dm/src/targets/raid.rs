@@ -23,7 +23,7 @@ use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 use args::{Args, Format, Level};
-use assemble::{Wanted, assemble};
+use assemble::{Begin, Wanted, assemble};
 use core::fmt;
 use dm_protocol::{Errno, Failure, Sector};
 use metadata::Ledger;
@@ -47,18 +47,11 @@ fn build(setup: &mut Setup<'_>, params: &mut Params<'_>) -> Result<Box<dyn Targe
     let lowers: Vec<Lower> = lowers.collect();
     let wanted = wanted(&args);
     if args.level == Level::Raid0 {
-        return Ok(Box::new(raid0::Raid0::new(args, lowers, wanted, setup.event())?));
+        return Ok(Box::new(raid0::Raid0::new(args, lowers, wanted, setup)?));
     }
     let metas: Vec<_> = args.devices.iter().map(|device| device.meta.clone()).collect();
     let geometry = geometry(&args)?;
-    if !geometry.enough(|on| args.devices.get(on).is_some_and(|device| device.data.is_some())) {
-        return Err(Failure::new(Errno::EINVAL, "too many members are missing"));
-    }
-    if metas.iter().any(Option::is_some) {
-        // What will be refused when the table becomes live is refused now.
-        let present = args.devices.iter().map(|device| device.data.is_some());
-        assemble(&wanted, &metadata::seen(present, &metas))?;
-    }
+    check_members(&args, &geometry, &wanted, &metas)?;
     let members = args.devices.iter().enumerate().map(|(number, device)| {
         Member::new(device.data.clone(), args.write_mostly & bit(number) != 0)
     });
@@ -90,6 +83,31 @@ fn build(setup: &mut Setup<'_>, params: &mut Params<'_>) -> Result<Box<dyn Targe
     })?;
     let copies = Copies::new("dmraid", setup, plan, Box::new(ledger))?;
     Ok(Box::new(Raid { args, lowers, copies }))
+}
+
+/// What would be refused when the table becomes live is refused now.
+fn check_members(
+    args: &Args,
+    geometry: &Geometry,
+    wanted: &Wanted,
+    metas: &[Option<Lower>],
+) -> Result<(), Failure> {
+    let there = |on: usize| args.devices.get(on).is_some_and(|device| device.data.is_some());
+    if !geometry.enough(there) {
+        return Err(Failure::new(Errno::EINVAL, "too many members are missing"));
+    }
+    let enough = match metas.iter().any(Option::is_some) {
+        true => {
+            let present = args.devices.iter().map(|device| device.data.is_some());
+            let begins = assemble(wanted, &metadata::seen(present, metas))?.begins;
+            geometry.enough(|on| begins.get(on) == Some(&Begin::Live))
+        }
+        false => geometry.enough(|on| there(on) && args.rebuild & bit(on) == 0),
+    };
+    match enough {
+        true => Ok(()),
+        false => Err(Failure::new(Errno::EINVAL, "too many members are not up to date")),
+    }
 }
 
 /// What the superblocks must say.

@@ -181,7 +181,7 @@ impl Args {
         }
         if is("raid10_use_near_sets") {
             self.allow(self.level == Level::Raid10, params)?;
-            self.near_sets = true;
+            Self::only(core::mem::replace(&mut self.near_sets, true), params)?;
             return Ok(true);
         }
         Ok(false)
@@ -195,11 +195,9 @@ impl Args {
                 self.allow(if key == "rebuild" { !raid0 } else { raid1 }, params)?;
                 let member = params.number("member", 0..=MEMBERS_MAX as u64 - 1)? as usize;
                 let set = if key == "rebuild" { &mut self.rebuild } else { &mut self.write_mostly };
-                if *set & bit(member) != 0 {
-                    return Err(params.refuse("was given before"));
-                }
+                let before = *set & bit(member) != 0;
                 *set |= bit(member);
-                Ok(())
+                Self::only(before, params)
             }
             "daemon_sleep" => Self::once(&mut self.daemon_sleep_ms, !raid0, params),
             "min_recovery_rate" => Self::once(&mut self.least_rate, !raid0, params),
@@ -209,11 +207,10 @@ impl Args {
             "raid10_copies" => Self::once(&mut self.copies, raid10, params),
             "raid10_format" => self.take_format(params),
             "data_offset" => {
-                params.number("data_offset", 0..=0).map_err(|_| {
-                    params.refuse("sets are not reshaped here, so their data begins at 0")
-                })?;
-                self.no_offset = true;
-                Ok(())
+                if params.number("data_offset", 0..=NUMBER_MAX)? != 0 {
+                    return Err(params.refuse("sets are not reshaped here, so it is 0"));
+                }
+                Self::only(core::mem::replace(&mut self.no_offset, true), params)
             }
             "delta_disks" => {
                 params.word("delta_disks")?;
@@ -243,9 +240,14 @@ impl Args {
             return Err(params.refuse("is no parameter of this type"));
         }
         let number = params.number("value", 0..=NUMBER_MAX)?;
-        match value.replace(number) {
-            None => Ok(()),
-            Some(_) => Err(params.refuse("was given before")),
+        Self::only(value.replace(number).is_some(), params)
+    }
+
+    /// What was given before is refused.
+    fn only(before: bool, params: &Params<'_>) -> Result<(), Failure> {
+        match before {
+            false => Ok(()),
+            true => Err(params.refuse("was given before")),
         }
     }
 
@@ -258,10 +260,7 @@ impl Args {
             _ if word.eq_ignore_ascii_case("offset") => Format::Offset,
             _ => return Err(params.refuse("is not near, far or offset")),
         };
-        match self.format.replace(format) {
-            None => Ok(()),
-            Some(_) => Err(params.refuse("was given before")),
-        }
+        Self::only(self.format.replace(format).is_some(), params)
     }
 
     fn parse_devices(
@@ -288,13 +287,16 @@ impl Args {
     fn check_options(&self) -> Result<(), Failure> {
         let members = self.devices.len();
         let all = if members == 64 { u64::MAX } else { bit(members).wrapping_sub(1) };
-        let why = if self.rebuild & !all != 0 || self.write_mostly & !all != 0 {
-            "there is no member of this number"
-        } else if self.rebuild != 0 && self.sync.is_some() {
+        let none = (self.rebuild | self.write_mostly) & !all;
+        if none != 0 {
+            let member = none.trailing_zeros();
+            return refuse(format!("there is no member {member}, since there are {members}"));
+        }
+        let why = if self.rebuild != 0 && self.sync.is_some() {
             "rebuild and sync or nosync exclude each other"
         } else if self.write_mostly == all && self.level == Level::Raid1 {
             "not all members can be write_mostly"
-        } else if self.most_rate.is_some_and(|most| self.least_rate.unwrap_or(0) > most) {
+        } else if self.most_rate.is_some_and(|most| most != 0 && self.least_rate > Some(most)) {
             "min_recovery_rate is more than max_recovery_rate"
         } else if self.format_of_name().is_some_and(|named| named != self.shown_format()) {
             "the type names another format than raid10_format"
@@ -327,17 +329,16 @@ impl Args {
                 self.chunk
             ));
         }
-        let least = length / REGIONS_MAX;
-        self.region_sectors = match self.region {
-            _ if self.level == Level::Raid0 => return Ok(()),
-            None | Some(0) => REGION.max(least.next_power_of_two()).max(self.chunk),
-            Some(region) => region,
-        };
-        let region = self.region_sectors;
-        if self.region.is_none_or(|region| region == 0) {
+        if self.level == Level::Raid0 {
             return Ok(());
         }
-        if !region.is_power_of_two() || region > length || region < least || region < self.chunk {
+        let least = length / REGIONS_MAX;
+        let usual = REGION.max(least.next_power_of_two()).max(self.chunk);
+        self.region_sectors = self.region.filter(|region| *region != 0).unwrap_or(usual);
+        let region = self.region_sectors;
+        // What 0 stands for is shown, and is taken again.
+        let long = region > length && region != usual;
+        if !region.is_power_of_two() || long || region < least || region < self.chunk {
             return refuse(format!(
                 "a region_size of {region} is no power of two, or not from {} to {length}",
                 least.max(self.chunk)
@@ -355,9 +356,7 @@ impl Args {
             if !chunk.is_multiple_of(unit) {
                 return refuse(format!("{chunk} sectors are no whole sectors of {data}"));
             }
-            let mixed = self.level != Level::Raid0
-                && device.meta.is_some() != self.devices.iter().any(|d| d.meta.is_some());
-            if mixed {
+            if device.meta.is_some() != self.devices.iter().any(|d| d.meta.is_some()) {
                 return refuse("all members that are there have metadata, or none");
             }
         }

@@ -98,13 +98,16 @@ impl Ledger {
         }
         let pages = length.map(|length| Pages::new(length, Head::BYTES)).transpose()?;
         let sleep_secs = u32::try_from(sleep_ms / 1000).unwrap_or(u32::MAX).max(1);
+        let region_bytes = u32::try_from(region_sectors * SECTOR_SIZE).map_err(|_| {
+            let why = alloc::format!("a region of {region_sectors} sectors has 4 GiB or more");
+            Failure::new(Errno::EINVAL, why)
+        })?;
         let head = Head {
             events: 0,
             cleared: 0,
             sectors: wanted.length,
             stale: false,
-            region_bytes: u32::try_from(region_sectors * SECTOR_SIZE)
-                .map_err(|_| Failure::new(Errno::EINVAL, "a region has less than 4 GiB"))?,
+            region_bytes,
             sleep_secs,
             behind,
         };

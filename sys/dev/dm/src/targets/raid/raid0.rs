@@ -11,7 +11,7 @@ use crate::kern::disk::Op;
 use crate::kern::sync::atomic::{AtomicBool, Ordering};
 use crate::lower::Lower;
 use crate::services::{Buffer, log};
-use crate::target::{Keys, Mapping, Range, Target};
+use crate::target::{Keys, Mapping, Range, Setup, Target};
 use alloc::format;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -29,6 +29,7 @@ pub struct Raid0 {
     dead: Vec<AtomicBool>,
     wanted: Wanted,
     event: Arc<Event>,
+    readonly: bool,
     /// Superblocks are there.
     known: AtomicBool,
 }
@@ -48,13 +49,14 @@ impl Raid0 {
         args: Args,
         lowers: Vec<Lower>,
         wanted: Wanted,
-        event: Arc<Event>,
+        setup: &Setup<'_>,
     ) -> Result<Self, Failure> {
         let data: Vec<_> = args.devices.iter().filter_map(|device| device.data.clone()).collect();
         let metas: Vec<_> = args.devices.iter().map(|device| device.meta.clone()).collect();
         let dead = data.iter().map(|_| AtomicBool::new(false)).collect();
+        let (event, readonly) = (setup.event(), setup.readonly());
         let known = AtomicBool::new(false);
-        let raid = Self { args, lowers, data, metas, dead, wanted, event, known };
+        let raid = Self { args, lowers, data, metas, dead, wanted, event, readonly, known };
         raid.look()?;
         Ok(raid)
     }
@@ -65,7 +67,7 @@ impl Raid0 {
             return Ok(false);
         }
         let seen = seen(self.data.iter().map(|_| true), &self.metas);
-        // A raid0 has nothing to lose: members without metadata are taken as they are.
+        // A raid0 has nothing to lose: members without superblocks are taken as they are.
         let without = |seen: &Seen| matches!(seen, Seen::Empty);
         if seen.iter().all(without) {
             return Ok(true);
@@ -207,7 +209,7 @@ impl Target for Raid0 {
     }
 
     fn resume(&self) {
-        if self.known.swap(true, Ordering::Relaxed) {
+        if self.known.swap(true, Ordering::Relaxed) || self.readonly {
             return;
         }
         if let Err(errno) = self.put_down() {

@@ -7,6 +7,9 @@ use crate::targets::raid::bitmap::{AT_SECTOR, Head};
 use alloc::vec::Vec;
 use dm_protocol::{Errno, Failure, SECTOR_SIZE, Sector};
 
+/// The most bits that a bitmap is believed to have: Linux keeps to half of that.
+const BITS_MAX: u64 = 1 << 22;
+
 impl Ledger {
     /// A set without metadata: what the table says is all that is known.
     pub(super) fn load_bare(&self, core: &Core) {
@@ -28,6 +31,9 @@ impl Ledger {
         let Some(head) = Head::read(page.bytes()) else { return Ok(None) };
         let region = u64::from(head.region_bytes) / SECTOR_SIZE;
         let bits = head.sectors.div_ceil(region);
+        if bits > BITS_MAX {
+            return Ok(None);
+        }
         let bytes = (Head::BYTES as u64).saturating_add(bits.div_ceil(8));
         let length = bytes.next_multiple_of(block_bytes(meta) as u64);
         if meta.size().0.saturating_sub(AT_SECTOR) < length / SECTOR_SIZE {

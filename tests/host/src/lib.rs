@@ -12,6 +12,7 @@ pub mod memory;
 pub mod model;
 pub mod outage;
 pub mod power;
+pub mod pump;
 pub mod raid;
 pub mod random;
 pub mod snapshot;

@@ -4,56 +4,8 @@
 use crate::kinds::{KINDS, Kind, LENGTH, Set};
 use dm::kern::disk::Op;
 use dm_protocol::{Action, Errno, Flags};
-use dm_tests::{Device, Disk, Mode, Pending, World, until};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
-
-/// Lets the transfers of disks through that are held, but for those behind closed gates.
-struct Pump {
-    gates: Vec<Arc<AtomicBool>>,
-    over: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Pump {
-    fn new(disks: Vec<Arc<Disk>>) -> Self {
-        let gates: Vec<_> = disks.iter().map(|_| Arc::new(AtomicBool::new(true))).collect();
-        let over = Arc::new(AtomicBool::new(false));
-        let (seen, doors) = (Arc::clone(&over), gates.clone());
-        let thread = std::thread::spawn(move || {
-            while !seen.load(Ordering::SeqCst) {
-                for (disk, gate) in disks.iter().zip(&doors) {
-                    while gate.load(Ordering::SeqCst) && disk.complete(0) {}
-                }
-                std::thread::sleep(std::time::Duration::from_micros(200));
-            }
-        });
-        Self { gates, over, thread: Some(thread) }
-    }
-
-    fn open(&self, disk: usize, open: bool) {
-        self.gates[disk].store(open, Ordering::SeqCst);
-    }
-}
-
-impl Drop for Pump {
-    fn drop(&mut self) {
-        self.over.store(true, Ordering::SeqCst);
-        if let Some(thread) = self.thread.take() {
-            thread.join().expect("no surprise");
-        }
-    }
-}
-
-/// Lets everything through at the end, however that comes.
-struct Opens<'a>(&'a Pump);
-
-impl Drop for Opens<'_> {
-    fn drop(&mut self) {
-        (0..self.0.gates.len()).for_each(|disk| self.0.open(disk, true));
-    }
-}
+use dm_tests::pump::Pump;
+use dm_tests::{Device, Mode, Pending, World, until};
 
 /// A state to be in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -199,7 +151,7 @@ fn is_suspended(world: &World) -> bool {
 /// One deed in one state.
 fn try_one(kind: &'static Kind, state: State, deed: Deed) {
     let (pump, set) = held(kind);
-    let _opens = Opens(&pump);
+    let _opens = pump.opens_at_end();
     let device = set.world.create("c", &set.table());
     set.wait_until_equal();
     let other = set.world.disk(LENGTH);
@@ -223,7 +175,7 @@ fn try_one(kind: &'static Kind, state: State, deed: Deed) {
         set.world.context.interrupt(true);
     }
     let late = device.as_ref().map(|device| device.begin(Op::Write, false, 100, 4, vec![9; 2048]));
-    (0..set.data.len() + set.metas.len()).for_each(|disk| pump.open(disk, true));
+    pump.open_all();
     acting.join().expect("no surprise");
     set.world.context.interrupt(false);
     if deed != Deed::Removes && is_suspended(&set.world) {
@@ -249,7 +201,7 @@ fn try_one(kind: &'static Kind, state: State, deed: Deed) {
 fn the_thread_sleeps_while_copies_are_under_way() {
     for kind in &KINDS {
         let (pump, set) = held(kind);
-        let _opens = Opens(&pump);
+        let _opens = pump.opens_at_end();
         let device = set.world.create("c", &set.table());
         set.wait_until_equal();
         let mut pending = Vec::new();
@@ -257,7 +209,7 @@ fn the_thread_sleeps_while_copies_are_under_way() {
         let before = set.world.context.clock_reads();
         std::thread::sleep(std::time::Duration::from_millis(50));
         let reads = set.world.context.clock_reads() - before;
-        (0..set.data.len()).for_each(|disk| pump.open(disk, true));
+        pump.open_all();
         pending.into_iter().for_each(|write| drop(write.wait().expect("a write")));
         assert!(reads < 100, "{}: it looked at the clock {reads} times", kind.name);
         set.wait_until_equal();

@@ -1,5 +1,5 @@
 //! What mirror and raid have in common: copies of the same sectors, in every state, under load,
-//! with every call failing, and without memory.
+//! with every call failing, without memory, and with tables that are wrong.
 
 #[path = "copies/faults.rs"]
 mod faults;
@@ -11,3 +11,5 @@ mod memory;
 mod states;
 #[path = "copies/stress.rs"]
 mod stress;
+#[path = "copies/tables.rs"]
+mod tables;

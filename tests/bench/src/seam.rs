@@ -2,6 +2,7 @@
 //! keep nothing, so that what is measured is the driver.
 
 use crate::request;
+use dm::kern::aes::Lender;
 use dm::kern::cell::layout;
 use dm::kern::disk::{DiskInfo, Transfer};
 use dm::kern::node::NodeState;
@@ -214,6 +215,11 @@ extern "Rust" fn dm_kern_slot_count() -> usize {
 #[unsafe(no_mangle)]
 extern "Rust" fn dm_kern_log(line: &str) {
     eprintln!("{line}");
+}
+
+#[unsafe(no_mangle)]
+extern "Rust" fn dm_kern_aes() -> Option<&'static dyn Lender> {
+    None
 }
 
 thread_local! {

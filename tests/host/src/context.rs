@@ -2,6 +2,7 @@
 
 use crate::memory::exempt;
 use dm::driver::Driver;
+use dm::kern::aes::Lender;
 use dm::kern::raw::CellKind;
 use dm_protocol::Geometry;
 use std::cell::RefCell;
@@ -148,6 +149,7 @@ pub struct Context {
     nodes: Mutex<BTreeMap<u32, Node>>,
     driver: Mutex<Weak<Driver>>,
     log: Mutex<Vec<String>>,
+    lender: Mutex<Option<&'static dyn Lender>>,
     interrupted: AtomicBool,
     skipped_ms: AtomicU64,
     clock_reads: AtomicU64,
@@ -214,6 +216,16 @@ impl Context {
     /// Lines the driver logged.
     pub fn log(&self) -> std::sync::MutexGuard<'_, Vec<String>> {
         self.log.lock().expect("not poisoned")
+    }
+
+    /// From now on the platform lends this AES.
+    pub fn lend(&self, lender: &'static dyn Lender) {
+        *self.lender.lock().expect("not poisoned") = Some(lender);
+    }
+
+    /// Who lends an AES.
+    pub(crate) fn lender(&self) -> Option<&'static dyn Lender> {
+        *self.lender.lock().expect("not poisoned")
     }
 
     /// The clock goes forward by so much more.

@@ -8,6 +8,7 @@ use crate::context::{Call, Context, Node, Thing, cell};
 use crate::memory::exempt;
 use crate::sync::{self, Condvar, Local, Mutex, MutexGuard, local, local_add, thread};
 use crate::{disk, memory};
+use dm::kern::aes::Lender;
 use dm::kern::disk::{DiskInfo, Transfer};
 use dm::kern::node::NodeState;
 use dm::kern::raw::{CellKind, Level, Wake};
@@ -267,6 +268,11 @@ fn dm_kern_slot_count() -> usize {
 fn dm_kern_log(line: &str) {
     may_sleep("logging");
     Context::current().log().push(line.into());
+}
+
+#[unsafe(no_mangle)]
+fn dm_kern_aes() -> Option<&'static dyn Lender> {
+    Context::current().lender()
 }
 
 /// A cell is preceded by the context it was taken in.

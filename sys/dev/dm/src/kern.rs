@@ -9,6 +9,7 @@
 //! take interrupt locks, neither sleeps nor allocates. *completion*: like strategy, and
 //! possibly in an interrupt.
 
+pub mod aes;
 pub mod atomic;
 pub mod buffer;
 pub mod cell;

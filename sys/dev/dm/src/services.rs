@@ -15,6 +15,7 @@ pub mod pool;
 pub mod shared;
 pub mod threads;
 
+pub use crate::kern::aes::lender as aes_lender;
 pub use crate::kern::buffer::Buffer;
 pub use crate::kern::clock::now_ns;
 pub use crate::kern::errand::Errand;

@@ -5,6 +5,7 @@ use super::{Running, cell};
 use crate::disk::{self, Backend};
 use crate::front::{self, Registry};
 use crate::paths;
+use dm::kern::aes::Lender;
 use dm::kern::disk::{DiskInfo, Transfer};
 use dm::kern::node::NodeState;
 use dm::kern::raw::{CellKind, Level, Wake};
@@ -166,6 +167,12 @@ extern "Rust" fn dm_kern_slot_count() -> usize {
 #[unsafe(no_mangle)]
 extern "Rust" fn dm_kern_log(line: &str) {
     log::info!(target: "dm", "{line}");
+}
+
+/// None: the ciphers use the processor's instructions themselves.
+#[unsafe(no_mangle)]
+extern "Rust" fn dm_kern_aes() -> Option<&'static dyn Lender> {
+    None
 }
 
 #[unsafe(no_mangle)]

@@ -141,6 +141,11 @@ impl<B: BlockCipherDecBackend<BlockSize = U16>> Way for Decrypting<'_, B> {
 }
 
 #[inline(always)]
+pub(crate) fn mix(to: &mut Block, from: &Block) {
+    to.0 = (u128::from_ne_bytes(to.0) ^ u128::from_ne_bytes(from.0)).to_ne_bytes();
+}
+
+#[inline(always)]
 pub(crate) fn xor(to: &mut [Block], one: &[Block], two: &[Block]) {
     for ((to, one), two) in to.iter_mut().zip(one).zip(two) {
         to.0 = (u128::from_ne_bytes(one.0) ^ u128::from_ne_bytes(two.0)).to_ne_bytes();

@@ -3,7 +3,7 @@
 //! Blocks of one sector wait for each other when they are encrypted, so the sectors of a run
 //! go side by side.
 
-use crate::blocks::{Block, BlockRun, CHUNK, Chunk, Decrypting, Encrypting, Way, xor};
+use crate::blocks::{Block, BlockRun, CHUNK, Chunk, Decrypting, Encrypting, Way, mix, xor};
 use crate::mode::{Mode, Run};
 use cipher::consts::U16;
 use cipher::{
@@ -29,11 +29,6 @@ impl BlockSizeUser for Encrypt<'_, '_, '_> {
 
 impl BlockSizeUser for Decrypt<'_, '_, '_> {
     type BlockSize = U16;
-}
-
-#[inline(always)]
-fn mix(to: &mut Block, from: &Block) {
-    to.0 = (u128::from_ne_bytes(to.0) ^ u128::from_ne_bytes(from.0)).to_ne_bytes();
 }
 
 impl BlockCipherEncClosure for Encrypt<'_, '_, '_> {

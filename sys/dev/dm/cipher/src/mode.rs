@@ -1,6 +1,7 @@
 //! What a mode is: the blocks of a sector, chained from its initial vector.
 
 use crate::blocks::{Block, Blocks, Other};
+use crate::lent::{self, Lender};
 use crate::{Chain, Cipher, Iv, Spec, adiantum, cbc, ecb, elephant, lmk, tcw, twofish, xts};
 use aes::{Aes128, Aes192, Aes256};
 use alloc::boxed::Box;
@@ -22,22 +23,31 @@ pub trait Mode: Send + Sync {
     fn decrypt(&self, ivs: &mut [Block], run: Run<'_, '_>);
 }
 
+/// Who lends the AES, if it is not our own.
+pub(crate) type Aes<'a> = Option<&'a dyn Lender>;
+
 /// One key's worth of a mode: `key` for it, and a seed that several keys have in common.
-pub(crate) fn keyed(spec: &Spec, key: &[u8], seed: &[u8]) -> Result<Box<dyn Mode>, String> {
+pub(crate) fn keyed(
+    spec: &Spec,
+    key: &[u8],
+    seed: &[u8],
+    aes: Aes<'_>,
+) -> Result<Box<dyn Mode>, String> {
     if let Chain::Adiantum { rounds } = spec.chain {
         return adiantum::keyed(rounds, spec.iv.at_end(), key);
     }
     let half = if spec.chain == Chain::Xts { key.len() / 2 } else { key.len() };
-    let mode = match (spec.cipher, half) {
-        (Cipher::Null, 0) => Box::new(ecb::Null),
-        (Cipher::Aes, 16) => chained(spec.chain, key, Aes128::new_from_slice)?,
-        (Cipher::Aes, 24) => chained(spec.chain, key, Aes192::new_from_slice)?,
-        (Cipher::Aes, 32) => chained(spec.chain, key, Aes256::new_from_slice)?,
-        (cipher, _) => chained(spec.chain, key, |key| blocks(cipher, key).map(Other))?,
+    let mode = match (spec.cipher, half, aes) {
+        (Cipher::Null, 0, _) => Box::new(ecb::Null),
+        (Cipher::Aes, _, Some(lender)) => lent::chained(lender, spec.chain, key)?,
+        (Cipher::Aes, 16, _) => chained(spec.chain, key, Aes128::new_from_slice)?,
+        (Cipher::Aes, 24, _) => chained(spec.chain, key, Aes192::new_from_slice)?,
+        (Cipher::Aes, 32, _) => chained(spec.chain, key, Aes256::new_from_slice)?,
+        (cipher, ..) => chained(spec.chain, key, |key| blocks(cipher, key, None).map(Other))?,
     };
     Ok(match spec.iv {
         Iv::Elephant => {
-            let sectors = blocks(spec.cipher, seed)?;
+            let sectors = blocks(spec.cipher, seed, aes)?;
             Box::new(elephant::Elephant { mode, sectors })
         }
         Iv::Lmk => Box::new(lmk::Lmk::new(mode, seed)),
@@ -70,10 +80,13 @@ fn no_key(length: usize) -> String {
 }
 
 /// A block cipher alone.
-pub(crate) fn blocks(cipher: Cipher, key: &[u8]) -> Result<Box<dyn Blocks>, String> {
+pub(crate) fn blocks(cipher: Cipher, key: &[u8], aes: Aes<'_>) -> Result<Box<dyn Blocks>, String> {
     fn make<C: KeyInit + Blocks + 'static>(key: &[u8]) -> Result<Box<dyn Blocks>, String> {
         let made = C::new_from_slice(key).map_err(|_| no_key(key.len()))?;
         Ok(Box::new(made))
+    }
+    if let (Cipher::Aes, Some(lender)) = (cipher, aes) {
+        return lent::blocks(lender, key);
     }
     match (cipher, key.len()) {
         (Cipher::Aes, 16) => make::<Aes128>(key),

@@ -3,7 +3,8 @@
 use crate::blocks::{Block, BlockRun, Blocks, CHUNK};
 use crate::iv::Iv;
 use crate::key::Key;
-use crate::mode::{self, Mode};
+use crate::lent::Lender;
+use crate::mode::{self, Aes, Mode};
 use crate::spec::{Chain, Cipher, Spec};
 use crate::stack;
 use alloc::boxed::Box;
@@ -72,10 +73,56 @@ impl SectorCipher {
     /// # Errors
     /// A sentence when the key does not fit the cipher, or the sectors do not.
     pub fn new(spec: &Spec, format: Format, key: &Key) -> Result<Self, String> {
-        stack::making(|| Self::make(spec, format, key))
+        stack::making(|| Self::make(spec, format, key, None))
     }
 
-    fn make(spec: &Spec, format: Format, key: &Key) -> Result<Self, String> {
+    /// The same cipher with an AES that is lent, or `None` where AES is not what there is to do.
+    ///
+    /// # Errors
+    /// A sentence about the lender when its AES does not do what ours does.
+    pub fn lent(
+        &self,
+        spec: &Spec,
+        key: &Key,
+        lender: &dyn Lender,
+    ) -> Result<Option<Self>, String> {
+        if spec.cipher != Cipher::Aes || matches!(spec.chain, Chain::Adiantum { .. }) {
+            return Ok(None);
+        }
+        let made = stack::making(|| Self::make(spec, self.format, key, Some(lender)))?;
+        match self.agrees_with(&made)? {
+            true => Ok(Some(made)),
+            false => Err("it gives wrong answers".into()),
+        }
+    }
+
+    /// Do both make the same of two sectors at least, and of one for each key?
+    fn agrees_with(&self, other: &Self) -> Result<bool, String> {
+        let unit = self.format.sector_bytes();
+        let mut buffers = [const { Vec::new() }; 3];
+        for buffer in &mut buffers {
+            buffer.try_reserve_exact(unit).map_err(|_| String::from("there is no memory"))?;
+            buffer.extend((0..unit).map(|nr| (nr ^ nr >> 8) as u8));
+        }
+        let [plain, ours, theirs] = &mut buffers;
+        for nr in 0..self.keys.len().max(2) as u64 {
+            let sector = nr * self.format.step();
+            self.encrypt(sector, plain, ours);
+            other.encrypt(sector, plain, theirs);
+            if ours != theirs {
+                return Ok(false);
+            }
+            other.decrypt_in_place(sector, theirs);
+            if plain != theirs {
+                return Ok(false);
+            }
+            // What comes next differs from what was before.
+            core::mem::swap(plain, ours);
+        }
+        Ok(true)
+    }
+
+    fn make(spec: &Spec, format: Format, key: &Key, aes: Aes<'_>) -> Result<Self, String> {
         spec.check_key(key.bytes().len())?;
         spec.check_format(format)?;
         let share = spec.share(key.bytes().len());
@@ -85,14 +132,15 @@ impl SectorCipher {
             let own = all.get(nr * share.each..).and_then(|rest| rest.get(..share.each));
             let own = own.unwrap_or_default();
             let salt = match spec.iv {
-                Iv::Essiv(hash) => Some(mode::blocks(spec.cipher, &hash.digest(own))?),
+                Iv::Essiv(hash) => Some(mode::blocks(spec.cipher, &hash.digest(own), aes)?),
                 _ => None,
             };
-            keys.push(Keyed { mode: mode::keyed(spec, own, seed)?, salt });
+            keys.push(Keyed { mode: mode::keyed(spec, own, seed, aes)?, salt });
         }
         let simple = !matches!(spec.chain, Chain::Adiantum { .. })
             && !matches!(spec.iv, Iv::Lmk | Iv::Elephant);
-        let fast = simple && spec.cipher == Cipher::Aes && aes::hardware_accelerated();
+        let fast =
+            simple && spec.cipher == Cipher::Aes && aes.is_none() && aes::hardware_accelerated();
         Ok(Self { keys, iv: spec.iv, format, fast })
     }
 

@@ -24,6 +24,18 @@ struct Lanes {
     high: [u64; LANES],
 }
 
+/// The mask behind a mask: times x.
+#[inline(always)]
+pub(crate) fn next(mask: &Block) -> Block {
+    twice(u128::from_le_bytes(mask.0)).to_le_bytes().into()
+}
+
+#[inline(always)]
+fn twice(value: u128) -> u128 {
+    let carry = (value.cast_signed() >> 127).cast_unsigned() & 0x87;
+    (value << 1) ^ carry
+}
+
 impl Lanes {
     #[inline(always)]
     fn of(tweak: &Block) -> Self {
@@ -32,8 +44,7 @@ impl Lanes {
         for (low, high) in lanes.low.iter_mut().zip(&mut lanes.high) {
             *low = value as u64;
             *high = (value >> 64) as u64;
-            let carry = (value.cast_signed() >> 127).cast_unsigned() & 0x87;
-            value = (value << 1) ^ carry;
+            value = twice(value);
         }
         lanes
     }

@@ -1,5 +1,6 @@
 //! Everything there is of the device mapper in a running kernel: one [`Glue`], or none.
 
+use crate::aes;
 use crate::cell::Cells;
 use crate::disk::Disks;
 use crate::request::Requests;
@@ -7,10 +8,13 @@ use crate::straight::Places;
 use crate::transfer::Buffers;
 use crate::unit::Units;
 use alloc::boxed::Box;
+use alloc::format;
 use alloc::sync::Arc;
 use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 use dm::driver::Driver;
+use dm::kern::aes::Lender;
+use dm::kern::log;
 use dm::kern::sync::Mutex;
 use dm::targets::TARGETS;
 
@@ -23,6 +27,8 @@ pub struct Glue {
     pub buffers: Buffers,
     pub disks: Disks,
     pub units: Units,
+    /// The AES that this kernel has.
+    pub aes: Option<Box<dyn Lender>>,
     /// Who may use the control node.
     pub gate: Mutex<Gate>,
     /// The block major number.
@@ -60,6 +66,9 @@ pub fn get() -> Option<&'static Glue> {
 
 /// Thread context, once, before any entry can be reached.
 pub fn start(major: u32) {
+    let aes = aes::find();
+    let whose = aes.as_ref().map_or("the driver", |lender| lender.name());
+    log::line(&format!("dm: AES of {whose}"));
     let glue = Box::new(Glue {
         driver: Driver::attach(TARGETS),
         cells: Cells::new(),
@@ -68,6 +77,7 @@ pub fn start(major: u32) {
         buffers: Buffers::new(),
         disks: Disks::new(),
         units: Units::new(),
+        aes,
         gate: Mutex::new(Gate::default()),
         major,
         down: AtomicBool::new(false),

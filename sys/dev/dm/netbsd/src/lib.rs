@@ -11,6 +11,7 @@
 
 extern crate alloc;
 
+mod aes;
 mod attach;
 mod cell;
 mod control;

@@ -2,6 +2,7 @@
 //!
 //! Handles are opaque pointers made by the platform. "Any context" includes completion.
 
+use super::aes::Lender;
 use super::disk::{DiskInfo, Transfer};
 use super::node::NodeState;
 use core::ptr::NonNull;
@@ -82,6 +83,11 @@ unsafe extern "Rust" {
     pub safe fn dm_kern_slot_count() -> usize;
     /// Thread. One line for the system's log.
     pub safe fn dm_kern_log(line: &str);
+
+    /// Any context; constant. AES that the platform has, better than what can be compiled in:
+    /// from its processor, or kept by others. `None` if there is no such thing. The driver
+    /// does not trust it: it compares answers.
+    pub safe fn dm_kern_aes() -> Option<&'static dyn Lender>;
 
     /// Any context. Never sleeps. Memory for a cell, aligned and sized as
     /// [`cell::layout`](super::cell::layout) says; `None` when there is none now.

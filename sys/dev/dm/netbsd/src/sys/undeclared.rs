@@ -2,7 +2,7 @@
 //! undefined symbols are checked against a list, so that a name here cannot go wrong unseen.
 
 use super::{dev_t, kauth_cred_t, knote, lwp, timespec};
-use core::ffi::{c_char, c_int, c_void};
+use core::ffi::{c_char, c_int, c_ulong, c_void};
 use core::sync::atomic::{AtomicPtr, AtomicU64};
 
 /// sys/kauth.h: no credentials, allowed everything.
@@ -13,6 +13,8 @@ pub const KAUTH_SYSTEM_DEVMAPPER: u32 = 22;
 pub const KTHREAD_MPSAFE: c_int = 0x02;
 /// sys/kthread.h
 pub const KTHREAD_MUSTJOIN: c_int = 0x10;
+/// sys/ksyms.h: names that are seen from outside.
+pub const KSYMS_EXTERN: c_int = 0;
 /// sys/param.h: the default priority.
 pub const PRI_NONE: c_int = -1;
 
@@ -63,6 +65,14 @@ unsafe extern "C" {
     ) -> c_int;
     pub fn kthread_exit(status: c_int) -> !;
     pub fn kthread_join(thread: *mut lwp) -> c_int;
+
+    // sys/ksyms.h
+    pub fn ksyms_getval(
+        module: *const c_char,
+        name: *const c_char,
+        value: *mut c_ulong,
+        kind: c_int,
+    ) -> c_int;
 
     // sys/kauth.h
     pub safe fn kauth_cred_get() -> kauth_cred_t;

@@ -3,6 +3,7 @@
 use super::kit::{Keyed, Kit};
 use super::line::{Line, parse_key};
 use crate::params::Params;
+use crate::services;
 use alloc::format;
 use alloc::sync::Arc;
 use dm_cipher::{Key, SectorCipher};
@@ -11,8 +12,19 @@ use dm_protocol::{Errno, Failure};
 /// Thread context. A key with its cipher.
 pub(super) fn make(line: &Line, key: Key) -> Result<Keyed, Failure> {
     let made = SectorCipher::new(&line.spec, line.options.format, &key);
-    let cipher = made.map_err(|why| Failure::new(Errno::EINVAL, why))?;
+    let own = made.map_err(|why| Failure::new(Errno::EINVAL, why))?;
+    let cipher = lent(line, &key, &own).unwrap_or(own);
     Ok(Keyed { key: Arc::new(key), cipher: Some(Arc::new(cipher)) })
+}
+
+/// The same with the platform's AES, if it has one and that does the same.
+fn lent(line: &Line, key: &Key, own: &SectorCipher) -> Option<SectorCipher> {
+    let lender = services::aes_lender()?;
+    own.lent(&line.spec, key, lender).unwrap_or_else(|why| {
+        let name = lender.name();
+        services::log(&format!("dm: crypt does without the AES of {name}: {why}"));
+        None
+    })
 }
 
 /// `key set KEY` and `key wipe`.

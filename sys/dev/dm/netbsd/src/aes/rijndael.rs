@@ -1,0 +1,103 @@
+//! The cipher of kernels before aes(9), block by block. It looks bytes up in tables.
+
+use super::function;
+use alloc::boxed::Box;
+use core::ffi::c_int;
+use dm::kern::aes::{Block, Lender, LentAes, wipe};
+
+/// Four words for each of at most 14 rounds, and four before them.
+type Schedule = [u32; 60];
+
+type SetKey = unsafe extern "C" fn(*mut u32, *const u8, c_int) -> c_int;
+type One = unsafe extern "C" fn(*const u32, c_int, *const u8, *mut u8);
+
+/// What there is for one direction.
+#[derive(Clone, Copy)]
+struct Way {
+    set_key: SetKey,
+    one: One,
+}
+
+pub struct Functions {
+    encrypt: Way,
+    decrypt: Way,
+}
+
+impl Functions {
+    /// Thread context.
+    pub fn find() -> Option<Self> {
+        // SAFETY: the types are those of crypto/rijndael/rijndael-alg-fst.h.
+        let encrypt = unsafe {
+            Way { set_key: function(c"rijndaelKeySetupEnc")?, one: function(c"rijndaelEncrypt")? }
+        };
+        // SAFETY: as above.
+        let decrypt = unsafe {
+            Way { set_key: function(c"rijndaelKeySetupDec")?, one: function(c"rijndaelDecrypt")? }
+        };
+        Some(Self { encrypt, decrypt })
+    }
+}
+
+/// One direction with a key.
+struct Keyed {
+    one: One,
+    schedule: Schedule,
+    rounds: c_int,
+}
+
+impl Keyed {
+    fn new(way: Way, key: &[u8]) -> Option<Self> {
+        let bits = match key.len() {
+            16 => 128,
+            24 => 192,
+            32 => 256,
+            _ => return None,
+        };
+        let mut keyed = Self { one: way.one, schedule: [0; 60], rounds: 0 };
+        // SAFETY: memory for the longest schedule, and a key of so many bits.
+        keyed.rounds = unsafe { (way.set_key)(keyed.schedule.as_mut_ptr(), key.as_ptr(), bits) };
+        Some(keyed)
+    }
+
+    #[inline]
+    fn one(&self, block: &mut Block) {
+        let block = block.as_mut_ptr();
+        // SAFETY: a schedule with its rounds; a block is read before it is written.
+        unsafe { (self.one)(self.schedule.as_ptr(), self.rounds, block, block) };
+    }
+}
+
+impl Drop for Keyed {
+    fn drop(&mut self) {
+        wipe(&mut self.schedule);
+    }
+}
+
+struct Aes {
+    encrypt: Keyed,
+    decrypt: Keyed,
+}
+
+impl Lender for Functions {
+    fn name(&self) -> &str {
+        "the kernel, rijndael"
+    }
+
+    fn keyed(&self, key: &[u8]) -> Option<Box<dyn LentAes>> {
+        let encrypt = Keyed::new(self.encrypt, key)?;
+        let decrypt = Keyed::new(self.decrypt, key)?;
+        Some(Box::new(Aes { encrypt, decrypt }))
+    }
+}
+
+impl LentAes for Aes {
+    #[inline]
+    fn encrypt(&self, block: &mut Block) {
+        self.encrypt.one(block);
+    }
+
+    #[inline]
+    fn decrypt(&self, block: &mut Block) {
+        self.decrypt.one(block);
+    }
+}

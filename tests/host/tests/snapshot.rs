@@ -14,6 +14,8 @@ mod life;
 mod pattern;
 #[path = "snapshot/power.rs"]
 mod power;
+#[path = "snapshot/states.rs"]
+mod states;
 #[path = "snapshot/store.rs"]
 mod store;
 #[path = "snapshot/stress.rs"]

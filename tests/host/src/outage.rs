@@ -6,7 +6,7 @@
 
 use crate::disk::Disk;
 use crate::power::{Log, moment};
-use crate::random::Random;
+use crate::random::{Random, long};
 use dm_protocol::SECTOR_SIZE;
 use std::sync::Arc;
 
@@ -158,11 +158,12 @@ impl Outage {
 }
 
 /// Is a device to be made of what the cut of this number left, and to recover? Every so many
-/// cuts: those of `DM_TEST_RECOVER`, or `usual`. The images are looked at after each.
+/// cuts: those of `DM_TEST_RECOVER`, or `usual`; after each if the tests may take long. The images
+/// are looked at after each.
 #[must_use]
 pub fn recovers(number: u64, usual: u64) -> bool {
     let told = std::env::var("DM_TEST_RECOVER").ok().and_then(|every| every.parse().ok());
-    number.is_multiple_of(told.unwrap_or(usual))
+    number.is_multiple_of(told.unwrap_or(if long() { 1 } else { usual }))
 }
 
 /// How many cuts to try: those of `DM_TEST_CUTS`, or `usual`; few under Miri.

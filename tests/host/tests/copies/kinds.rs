@@ -30,7 +30,7 @@ fn both(at: u64) -> Vec<(usize, u64)> {
 }
 
 /// All kinds.
-pub const KINDS: [Kind; 7] = [
+pub const KINDS: [Kind; 8] = [
     Kind {
         name: "mirror with a log in memory",
         words: "mirror core 2 16 nosync 2 @0 0 @1 0",
@@ -98,6 +98,18 @@ pub const KINDS: [Kind; 7] = [
         places: |at| {
             let (row, member, within) = (at / 24, (at / 8 % 3) as usize, at % 8);
             vec![(member, row * 16 + within), ((member + 1) % 3, row * 16 + 8 + within)]
+        },
+    },
+    Kind {
+        name: "raid10 with far copies",
+        words: "raid raid10 5 8 raid10_format far region_size 16 3 #0 @0 #1 @1 #2 @2",
+        members: 3,
+        each: LENGTH / 3 * 2,
+        metas: &[9, 9, 9],
+        equal: " AAA 240/240 idle ",
+        places: |at| {
+            let (row, member, within) = (at / 24, (at / 8 % 3) as usize, at % 8);
+            vec![(member, row * 8 + within), ((member + 1) % 3, LENGTH / 3 + row * 8 + within)]
         },
     },
 ];

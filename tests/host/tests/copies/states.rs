@@ -24,9 +24,11 @@ enum State {
     CopyReads,
     /// A copy is being written, and a write waits for that.
     CopyWrites,
+    /// Copies are being compared, and a write waits for that.
+    Compares,
 }
 
-const STATES: [State; 7] = [
+const STATES: [State; 8] = [
     State::Still,
     State::Writes,
     State::Marks,
@@ -34,6 +36,7 @@ const STATES: [State; 7] = [
     State::Flushes,
     State::CopyReads,
     State::CopyWrites,
+    State::Compares,
 ];
 
 /// What is done then.
@@ -45,15 +48,22 @@ enum Deed {
     LoadsAnother,
     Removes,
     SuspendsAndGivesUp,
+    Says(&'static str),
 }
 
-const DEEDS: [Deed; 6] = [
+const DEEDS: [Deed; 12] = [
     Deed::Suspends,
     Deed::SuspendsWithoutFlush,
     Deed::LoadsTheSame,
     Deed::LoadsAnother,
     Deed::Removes,
     Deed::SuspendsAndGivesUp,
+    Deed::Says("check"),
+    Deed::Says("repair"),
+    Deed::Says("resync"),
+    Deed::Says("recover"),
+    Deed::Says("idle"),
+    Deed::Says("frozen"),
 ];
 
 /// Brings a set into a state. False if this kind cannot be.
@@ -65,8 +75,13 @@ fn enter(
     out: &mut Vec<Pending>,
 ) -> bool {
     // A device with requests is open.
-    let alone = [State::Still, State::CopyReads, State::CopyWrites];
+    let alone = [State::Still, State::CopyReads, State::CopyWrites, State::Compares];
     if deed == Deed::Removes && !alone.contains(&state) {
+        return false;
+    }
+    // Only a raid takes messages.
+    let asked = state == State::Compares || matches!(deed, Deed::Says(_));
+    if asked && !set.kind.words.starts_with("raid") {
         return false;
     }
     let write = |at| device.begin(Op::Write, false, at, 4, vec![7; 2048]);
@@ -114,6 +129,14 @@ fn enter(
                 out.push(write(0));
             }
         }
+        State::Compares => {
+            pump.open(1, false);
+            set.world.say("c", "check").expect("a message");
+            held(1, Op::Read);
+            if deed != Deed::Removes {
+                out.push(write(0));
+            }
+        }
     }
     true
 }
@@ -140,6 +163,12 @@ fn act(world: &World, deed: Deed, table: &str, other: &str) {
             // It may be over before.
             let given_up = world.on("c", Action::Suspend).is_err();
             assert_eq!(is_suspended(world), !given_up);
+        }
+        Deed::Says(word) => {
+            if let Err(failure) = world.say("c", word) {
+                let begins = !["idle", "frozen"].contains(&word);
+                assert!(begins && failure.errno == Errno::EBUSY, "{}", failure.message);
+            }
         }
     }
 }
@@ -192,6 +221,10 @@ fn try_one(kind: &'static Kind, state: State, deed: Deed) {
     if deed == Deed::LoadsAnother {
         assert!(other.bytes().iter().all(|byte| *byte == 5));
         return;
+    }
+    if deed == Deed::Says("frozen") {
+        assert!(set.status().contains(" frozen "), "{}", set.status());
+        set.world.say("c", "idle").expect("a message");
     }
     set.wait_until_equal();
     set.remove(device);

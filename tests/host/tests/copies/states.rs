@@ -66,6 +66,16 @@ const DEEDS: [Deed; 12] = [
     Deed::Says("frozen"),
 ];
 
+/// Can this be done to such a set in this state?
+fn can_be(set: &Set, state: State, deed: Deed) -> bool {
+    // A device with requests is open.
+    let alone = [State::Still, State::CopyReads, State::CopyWrites, State::Compares];
+    // Only a raid takes messages.
+    let asked = state == State::Compares || matches!(deed, Deed::Says(_));
+    (deed != Deed::Removes || alone.contains(&state))
+        && (!asked || set.kind.words.starts_with("raid"))
+}
+
 /// Brings a set into a state. False if this kind cannot be.
 fn enter(
     set: &Set,
@@ -74,14 +84,7 @@ fn enter(
     (state, deed): (State, Deed),
     out: &mut Vec<Pending>,
 ) -> bool {
-    // A device with requests is open.
-    let alone = [State::Still, State::CopyReads, State::CopyWrites, State::Compares];
-    if deed == Deed::Removes && !alone.contains(&state) {
-        return false;
-    }
-    // Only a raid takes messages.
-    let asked = state == State::Compares || matches!(deed, Deed::Says(_));
-    if asked && !set.kind.words.starts_with("raid") {
+    if !can_be(set, state, deed) {
         return false;
     }
     let write = |at| device.begin(Op::Write, false, at, 4, vec![7; 2048]);

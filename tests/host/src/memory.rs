@@ -1,5 +1,5 @@
 //! Counts allocations that the driver makes where it must not: below strategy, in completions,
-//! and while it holds a lock of any context.
+//! and while it holds a lock of any context; and how much memory is in use.
 
 use crate::sync::{Local, local, local_add, panicking};
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -17,6 +17,29 @@ thread_local! {
 }
 static TOTAL: AtomicU64 = AtomicU64::new(0);
 static REFUSED: AtomicUsize = AtomicUsize::new(0);
+static USED: AtomicUsize = AtomicUsize::new(0);
+static MOST: AtomicUsize = AtomicUsize::new(0);
+
+/// Bytes that the whole process has allocated, the test's own among them.
+#[must_use]
+pub fn used() -> usize {
+    USED.load(Ordering::Relaxed)
+}
+
+/// The most that were in use since this was asked last.
+#[must_use]
+pub fn most_used() -> usize {
+    MOST.swap(used(), Ordering::Relaxed)
+}
+
+fn took(bytes: usize) {
+    let used = USED.fetch_add(bytes, Ordering::Relaxed).wrapping_add(bytes);
+    MOST.fetch_max(used, Ordering::Relaxed);
+}
+
+fn gave(bytes: usize) {
+    USED.fetch_sub(bytes, Ordering::Relaxed);
+}
 
 /// From now on there is no memory for so many bytes, in the whole process; 0 ends that.
 pub fn refuse(bytes: usize) {
@@ -42,24 +65,29 @@ unsafe impl GlobalAlloc for Watched {
         if refused(layout) {
             return ptr::null_mut();
         }
+        took(layout.size());
         // SAFETY: the caller's contract.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         watch();
+        took(layout.size());
         // SAFETY: the caller's contract.
         unsafe { System.alloc_zeroed(layout) }
     }
 
     unsafe fn realloc(&self, start: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         watch();
+        took(size);
+        gave(layout.size());
         // SAFETY: the caller's contract.
         unsafe { System.realloc(start, layout, size) }
     }
 
     unsafe fn dealloc(&self, start: *mut u8, layout: Layout) {
         watch();
+        gave(layout.size());
         // SAFETY: the caller's contract.
         unsafe { System.dealloc(start, layout) };
     }

@@ -32,16 +32,23 @@ pub fn targets(tree: &Tree) -> Vec<Finding> {
     findings
 }
 
+/// The section of a target is missing, or has no example.
 fn missing_section(tree: &Tree, target: &str) -> Option<Finding> {
     let manual = match tree.file(TARGET_MANUAL) {
         Some(file) => file.text.as_str(),
         None if tree.has_folder("share/man/") => "",
         None => return None,
     };
-    let words = |line: &str| line.split_whitespace().any(|word| word.trim_matches('"') == target);
-    let described = manual.lines().any(|line| line.strip_prefix(".Ss ").is_some_and(words));
-    let wrong = format!("target {target} has no section in {TARGET_MANUAL}");
-    (!described).then(|| Finding::file(TARGET_LIST, wrong, "add a .Ss with the target's name"))
+    let named = |line: &str| line.split_whitespace().any(|word| word.trim_matches('"') == target);
+    let mut lines = manual.lines();
+    if !lines.any(|line| line.strip_prefix(".Ss ").is_some_and(named)) {
+        let wrong = format!("target {target} has no section in {TARGET_MANUAL}");
+        return Some(Finding::file(TARGET_LIST, wrong, "add a .Ss with the target's name"));
+    }
+    let mut section = lines.take_while(|line| !line.starts_with(".S"));
+    let wrong = format!("target {target} has no example in {TARGET_MANUAL}");
+    let example = section.any(|line| line.starts_with(".Bd -literal"));
+    (!example).then(|| Finding::file(TARGET_LIST, wrong, "add one; a test plays it"))
 }
 
 /// The modules named in the TARGETS list: `&linear::LINEAR` is in `linear`.
@@ -146,17 +153,18 @@ mod tests {
         "pub static ORIGIN: TargetType = TargetType { name: \"snapshot-origin\" };";
 
     #[test]
-    fn a_target_without_test_and_section_is_found_twice() {
+    fn a_target_without_test_section_or_example_is_found() {
         let tree = Tree::of(&[
             (TARGET_LIST, LIST),
             ("sys/dev/dm/src/targets/snapshot/mod.rs", ORIGIN),
             ("tests/host/tests/linear.rs", ""),
             ("sys/dev/dm/src/targets/linear.rs", LINEAR),
-            (TARGET_MANUAL, ".Ss linear\n"),
+            (TARGET_MANUAL, ".Ss linear\n.Ss other\n.Bd -literal\n"),
         ]);
         let wrong: Vec<String> = targets(&tree).into_iter().map(|finding| finding.wrong).collect();
-        assert_eq!(wrong.len(), 2, "{wrong:?}");
-        assert!(wrong[1].contains("snapshot-origin"));
+        assert_eq!(wrong.len(), 3, "{wrong:?}");
+        assert!(wrong[0].contains("linear has no example"));
+        assert!(wrong[2].contains("snapshot-origin has no section"));
     }
 
     #[test]

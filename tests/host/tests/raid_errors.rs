@@ -3,9 +3,9 @@
 
 use dm::kern::disk::Op;
 use dm_play::pattern::fill;
-use dm_protocol::Errno;
+use dm_protocol::{Action, Errno};
 use dm_tests::raid::{RAID1, Set};
-use dm_tests::until;
+use dm_tests::{Disk, until};
 
 #[test]
 fn a_member_that_a_write_fails_on_is_out_of_use_and_the_others_note_it() {
@@ -201,5 +201,40 @@ fn recovery_keeps_to_its_rate() {
         let ms = begun.elapsed().as_millis();
         assert!((at_least_ms..at_most_ms).contains(&ms), "{words}: {ms} ms");
         drop(device);
+    }
+}
+
+/// Members lie on mapped devices, so that another disk can be put there while the set is suspended.
+#[test]
+fn a_disk_of_another_set_gets_everything() {
+    for (position, events) in [(1_u32, 1_u64 << 40), (0, 4)] {
+        let set = Set::new(2);
+        let line = |disk: &Disk| format!("0 {} linear {} 0", disk.spec.sectors, disk.name());
+        let swap = |name: &str, disk: &Disk| {
+            set.world.load(name, &line(disk)).expect("a table");
+            set.world.on(name, Action::Resume).expect("resumed");
+        };
+        set.world.try_create("data", &line(&set.data[1])).expect("a device");
+        set.world.try_create("meta", &line(&set.meta[1])).expect("a device");
+        let (meta, data) = (set.meta[0].name(), set.data[0].name());
+        let members = format!("2 {meta} {data} /dev/mapper/meta /dev/mapper/data");
+        let device = set.world.create("r", &format!("0 2048 raid {RAID1} {members}"));
+        set.is("AA 2048/2048 idle");
+        device.write(0, &fill(3, 0, 2048)).expect("a write");
+        set.again();
+        set.break_member(1);
+        device.write(64, &fill(4, 64, 1)).expect("a write");
+        set.is("AD 2048/2048 idle");
+        let (other, foreign) = (set.world.disk(2048), set.world.disk(128));
+        foreign.set_bytes(0, &set.meta[1].bytes());
+        foreign.set_bytes(12, &position.to_le_bytes());
+        foreign.set_bytes(16, &events.to_le_bytes());
+        set.world.on("r", Action::Suspend).expect("suspended");
+        swap("data", &other);
+        swap("meta", &foreign);
+        set.world.on("r", Action::Resume).expect("resumed");
+        set.is("AA 2048/2048 idle");
+        assert!(other.bytes() == set.data[0].bytes(), "{position}, {events}");
+        set.remove(device);
     }
 }

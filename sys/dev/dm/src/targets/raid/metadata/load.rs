@@ -166,7 +166,11 @@ impl Ledger {
             }
             let knows_enough = match self.metas.get(number) {
                 Some(Some(meta)) => match look(meta, &mut bytes) {
-                    Ok(block) => block.is_some_and(|block| block.events >= self.head.cleared),
+                    // Another disk may be there by now, even one of another set.
+                    Ok(block) => block.is_some_and(|block| {
+                        let known = self.head.cleared..=self.events;
+                        block.position == number as u32 && known.contains(&block.events)
+                    }),
                     Err(_) => continue,
                 },
                 _ => true,

@@ -134,10 +134,13 @@ fn run(seed: u64, usual: u64) {
     drop(device);
     world.on("m", Action::Remove).expect("removed");
     let moments = outage.moments.clone();
+    let (mut tried, mut recovered) = (0, 0);
     let mut check = |at, random: &mut Random, number: u64| {
         outage.cut(at, random);
+        tried += 1;
         let dirty = check_images(&outage, &promise, at);
         if recovers(number, 100) {
+            recovered += 1;
             check_device(&outage, &promise, at, seed + number, dirty);
         }
     };
@@ -148,6 +151,7 @@ fn run(seed: u64, usual: u64) {
         let at = *random.pick(&moments);
         check(at, &mut random, number);
     }
+    println!("mirror, seed {seed}: {tried} power cuts, {recovered} recoveries");
 }
 
 #[test]

@@ -303,10 +303,13 @@ fn run(kind: &Kind, seed: u64, usual: u64) {
     let mut outage = Outage::of(&disks);
     world.on("r", Action::Remove).expect("removed");
     let moments = outage.moments.clone();
+    let (mut tried, mut recovered) = (0, 0);
     let mut check = |at, random: &mut Random, number: u64| {
         outage.cut(at, random);
+        tried += 1;
         check_images(kind, &outage.images, &promise, at);
         if recovers(number, 200) {
+            recovered += 1;
             check_device(kind, &outage.images, &promise, at, random);
         }
     };
@@ -317,6 +320,7 @@ fn run(kind: &Kind, seed: u64, usual: u64) {
         let at = *random.pick(&moments);
         check(at, &mut random, number);
     }
+    println!("{}, seed {seed}: {tried} power cuts, {recovered} recoveries", kind.words);
 }
 
 #[test]

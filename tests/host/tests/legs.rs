@@ -146,14 +146,15 @@ fn a_part_comes_back_with_the_legs_that_failed_and_the_first_error() {
         let world = World::with_types(types());
         let disks: Vec<_> = (0..4).map(|_| world.disk_of(DiskSpec::new(64).mode(mode))).collect();
         let device = world.create("f", &fan(2, &disks));
-        for broken in 0..16_u64 {
+        let step = if cfg!(miri) { 5 } else { 1 };
+        for broken in (0..16_u64).step_by(step) {
             for (leg, disk) in disks.iter().enumerate() {
                 disk.mend();
                 if broken >> leg & 1 == 1 {
                     disk.break_sectors(0..64, Errno::ENOSPC);
                 }
             }
-            for bits in 0..16_u64 {
+            for bits in (0..16_u64).step_by(step) {
                 let expected = match (bits, bits & broken) {
                     // What goes nowhere is nowhere.
                     (0, _) => Err(Errno::EIO),
@@ -166,7 +167,7 @@ fn a_part_comes_back_with_the_legs_that_failed_and_the_first_error() {
         }
         for (leg, disk) in disks.iter().enumerate() {
             let bytes = disk.bytes();
-            for bits in 0..16 {
+            for bits in (0..16).step_by(step) {
                 let written = if bits >> leg & 1 == 1 { bits as u8 + 1 } else { 0 };
                 assert_eq!(bytes[bits * 512], written, "leg {leg}, sector {bits}");
             }

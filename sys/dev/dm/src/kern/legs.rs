@@ -90,13 +90,13 @@ impl Legs {
         sets.try_reserve_exact(parts).map_err(|_| Errno::ENOMEM)?;
         let idle = SpinMutex::new(Idle { sets, waiting: 0 });
         let more = Condition::new();
-        let stable = Box::leak(Box::new(Stable { idle, more, all: parts }));
-        let home = NonNull::from(&*stable);
+        let home = NonNull::from(Box::leak(Box::new(Stable { idle, more, all: parts })));
+        let legs = Self { stable: home };
         for _ in 0..parts {
             let set = Box::leak(Box::new(Set::new(width, home)));
-            stable.idle.lock().sets.push(NonNull::from(set));
+            legs.stable().idle.lock().sets.push(NonNull::from(set));
         }
-        Ok(Self { stable: home })
+        Ok(legs)
     }
 
     fn stable(&self) -> &Stable {

@@ -40,7 +40,7 @@ const ARROWS: &[Arrow] = &[
     },
     Arrow {
         manifest: "sys/dev/dm/netbsd/Cargo.toml",
-        ours: &["dm", "dm-protocol"],
+        ours: &["dm", "dm-protocol", "dm-cipher"],
         others: IN_KERNEL,
     },
     Arrow {

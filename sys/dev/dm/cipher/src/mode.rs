@@ -81,6 +81,8 @@ fn no_key(length: usize) -> String {
 
 /// A block cipher alone.
 pub(crate) fn blocks(cipher: Cipher, key: &[u8], aes: Aes<'_>) -> Result<Box<dyn Blocks>, String> {
+    // A key's schedule on the stack, only where it is made.
+    #[inline(never)]
     fn make<C: KeyInit + Blocks + 'static>(key: &[u8]) -> Result<Box<dyn Blocks>, String> {
         let made = C::new_from_slice(key).map_err(|_| no_key(key.len()))?;
         Ok(Box::new(made))
@@ -96,9 +98,14 @@ pub(crate) fn blocks(cipher: Cipher, key: &[u8], aes: Aes<'_>) -> Result<Box<dyn
         (Cipher::Camellia, 24) => make::<camellia::Camellia192>(key),
         (Cipher::Camellia, 32) => make::<camellia::Camellia256>(key),
         (Cipher::Serpent, 1..=32) => make::<serpent::Serpent>(&*serpent_key(key)),
-        (Cipher::Twofish, 16 | 24 | 32) => Ok(Box::new(twofish::Twofish::new(key))),
+        (Cipher::Twofish, 16 | 24 | 32) => twofish(key),
         (_, length) => Err(no_key(length)),
     }
+}
+
+#[inline(never)]
+fn twofish(key: &[u8]) -> Result<Box<dyn Blocks>, String> {
+    Ok(Box::new(twofish::Twofish::new(key)))
 }
 
 /// A short key means the long one that it is padded to.

@@ -3,14 +3,15 @@
 use core::hint::black_box;
 
 /// As deep as a cipher at work goes: software takes fewer blocks at once, and what is compiled
-/// for tests takes more of the stack.
+/// for tests takes more of the stack. In a kernel 3576 bytes were seen, and 4304 for the
+/// making; the module made for tests fails when there is more.
 const WORK: usize = match (cfg!(aes_backend = "soft"), cfg!(debug_assertions)) {
-    (true, _) => 2048,
+    (true, _) => 4096,
     (_, false) => 9216,
     (_, true) => 32768,
 };
 /// As deep as the making of a cipher goes.
-const MAKING: usize = if cfg!(aes_backend = "soft") { 3072 } else { 8192 };
+const MAKING: usize = if cfg!(aes_backend = "soft") { 5120 } else { 8192 };
 
 /// Runs a cipher; what it left on the stack is overwritten.
 #[inline(always)]

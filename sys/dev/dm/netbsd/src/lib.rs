@@ -17,6 +17,8 @@ mod cell;
 mod control;
 mod devsw;
 mod disk;
+#[cfg(feature = "drill")]
+mod drill;
 mod dump;
 mod glue;
 mod ioctl;

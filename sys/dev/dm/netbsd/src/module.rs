@@ -34,7 +34,7 @@ static __link_set_modules_sym_dm_modinfo: Constant<&Constant<modinfo>> = Constan
 unsafe extern "C" fn command(command: sys::modcmd_t, _: *mut c_void) -> c_int {
     match command {
         #[cfg(feature = "drill")]
-        sys::MODULE_CMD_INIT => panic!("a drill"),
+        sys::MODULE_CMD_INIT => crate::drill::run(),
         #[cfg(not(feature = "drill"))]
         sys::MODULE_CMD_INIT => errno(start()),
         sys::MODULE_CMD_FINI => errno(stop()),

@@ -26,7 +26,7 @@ unsafe extern "C" fn run(start: *mut c_void) {
 }
 
 #[unsafe(no_mangle)]
-unsafe fn dm_kern_thread_start(
+pub unsafe fn dm_kern_thread_start(
     name: &str,
     body: unsafe fn(*mut ()),
     context: *mut (),
@@ -58,7 +58,7 @@ unsafe fn dm_kern_thread_start(
 }
 
 #[unsafe(no_mangle)]
-unsafe fn dm_kern_thread_join(thread: NonNull<()>) {
+pub unsafe fn dm_kern_thread_join(thread: NonNull<()>) {
     // SAFETY: made to be joined, and joined once.
     unsafe { sys::kthread_join(thread.as_ptr().cast()) };
 }

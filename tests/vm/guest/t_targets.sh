@@ -128,6 +128,43 @@ every_cipher_keeps_data_body() {
 	done
 }
 
+# Linux's digests of 512 sectors, whose lines are all the same; a key is the bytes 0, 1, 2...
+new_case what_crypt_writes_is_what_linux_writes 300
+what_crypt_writes_is_what_linux_writes_body() {
+	need_target crypt
+	stamp
+	awk 'BEGIN { for (nr = 0; nr < 512; nr++) for (line = 0; line < 32; line++)
+		printf "03:%012x\n", nr }' >plain
+	while read -r cipher bytes offset options digest; do
+		key=$(awk -v n="$bytes" 'BEGIN { for (nr = 0; nr < n; nr++) printf "%02x", nr }')
+		options=$(echo "$options" | tr ',-' '  ')
+		make c1 "0 512 crypt $cipher $key $offset $b1 0 $options"
+		dd if=plain of=$m/rc1 bs=32k 2>/dev/null || atf_fail "$cipher: a write"
+		same "$cipher $bytes $options" "$(dd if=$r1 bs=64k count=4 2>/dev/null | cksum -a sha256)" "$digest"
+		dd if=$m/rc1 bs=16k 2>/dev/null | cmp - plain || atf_fail "$cipher: read back"
+		dm remove c1
+	done <<-'END'
+		aes-ecb 16 0 - 97e18b4b5328225864f0988813c067330798ebe8242bf757a9e7c1ef1da48552
+		aes-cbc-plain64 16 0 - 327720ba0a87f52ef91be1fe6550559d33d7783ca4671173e8954fbb59a2ec97
+		aes-cbc-plain64 24 0 - 4df907396330848a7214f8c8aa9be4838d73458310bcdc5ab2cd010fe168f80d
+		aes-cbc-plain64 32 0 - c849cccc53148fe2e35acfbcd040ccb850cf200ac609bf04bc0dccc6044bf013
+		aes-xts-plain64 32 0 - 90d8dd68b1174e4f1cb82c494aebf8f337832b4bf6a09fca2f6bc79a1b0579d1
+		aes-xts-plain64 48 0 - 184fc8c43005348ff3303a7a0b204a33b8529ad6046bd2e059a5089b6611b200
+		aes-xts-plain64 64 0 - 83a06c410e55571c30064de1d4a4c988bb23a95b943f79c6817d3a40ba3ecd63
+		aes-cbc-plain64 32 7 - 86f30cf8e0b4e4b2d195e1e13df7ca120315ad7ea71dfc59f92d2f00e1711d8a
+		aes-cbc-essiv:sha256 32 0 - aff6cc08227e5aefbb5460928956e1bab3ce38d40c1647e72781e069da6ecf85
+		aes-cbc-essiv:sha256 16 0 - 21298767e1fa8bd4d1ad0161e5c96c5c481c4829bafacd0474185222e45f9df4
+		aes-cbc-eboiv 32 0 - 02b6436f7dd43479c9a16db9b5e99f1770d95056b1d902151e6511884b310f4b
+		aes-cbc-eboiv 32 1250999896491 - 1bf463ca22f189c0eedc3324c2a1595fe9caf6632ac260617b37d239966b1bef
+		aes-cbc-plain64be 32 0 - 42f556da04efacd07b64362eda65f46088d1fb4d20cc2556ce87e3da94d3deb3
+		aes-cbc-plain64 32 16 1,sector_size:4096 58bd8d19a1ddb86f7cb3242b6ad7d3272fb6f65a05f8514e01927c31ca7d2b97
+		aes-cbc-essiv:sha256 32 16 2,sector_size:4096,iv_large_sectors 7edf1b8cd8e73786efe03aa5cb7344dfaf7901f85fff93e2932b7b1c2e23d6f7
+		aes-xts-plain64 64 16 2,sector_size:4096,iv_large_sectors 3b062dae9201a0b1c86b559178d660666851ce74f42a7595630cae934c9a65e0
+		aes:2-cbc-plain64 64 0 - 65fe7877413610d4f2dbd0aad920cedc3ab914f103c0c51ef979b08c70abb534
+	END
+	! dmesg | grep "does without the AES" || atf_fail "the kernel's AES is refused"
+}
+
 # A volume that snapshots can be taken of: 32 MB, mounted at "place", and in use.
 busy_volume() {
 	make base "0 $half linear $b1 0"

@@ -43,6 +43,10 @@ impl Device {
         if !suspended {
             self.quiesce(noflush)?;
         }
+        let _ = self.each_target(|target| {
+            target.settle();
+            Ok(())
+        });
         if let Err(why) = each_target(&table, |target| target.preresume()) {
             if !suspended {
                 self.go_on();

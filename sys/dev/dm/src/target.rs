@@ -183,6 +183,10 @@ pub trait Target: Send + Sync {
     /// No request is inside.
     fn postsuspend(&self) {}
 
+    /// Another table is about to be asked to `preresume`, which may read what this target has
+    /// put down: what `postsuspend` left under way is over on return. Sleeps.
+    fn settle(&self) {}
+
     /// Requests come soon.
     ///
     /// # Errors

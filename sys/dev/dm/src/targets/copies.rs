@@ -26,7 +26,7 @@ mod window;
 use crate::kern::disk::Op;
 use crate::kern::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::services::{Crew, Legs, Mailbox, Shared, ThreadState};
-use crate::target::{Mapping, Part, Range, Setup};
+use crate::target::{Mapping, Part, PartQueue, Range, Setup};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -46,6 +46,9 @@ use state::{Order, Orders, Phase, State};
 
 /// How many writes may be under way at once. Others wait for their memory.
 const WRITES: usize = 128;
+/// How long a suspension without flush waits for the record, in milliseconds: it may lie on a
+/// device that holds what is written until it is suspended, too.
+const PATIENCE_MS: u64 = 1000;
 /// How many flushes.
 const FLUSHES: usize = 8;
 /// The most copies and members: a part's number remembers which one was tried.
@@ -200,20 +203,37 @@ impl Copies {
 
     /// As a target's.
     pub fn presuspend(&self, noflush: bool) {
-        let mut held = self.core.state.with(|state| {
+        let held = self.core.state.with(|state| {
             state.phase = Phase::Suspending { noflush };
-            core::mem::take(&mut state.held)
+            let held = core::mem::take(&mut state.held);
+            // The record may be held below until the device there is suspended, too.
+            let unmarked = match noflush {
+                true => [&mut state.unmarked, &mut state.marking].map(core::mem::take),
+                false => [PartQueue::new(), PartQueue::new()],
+            };
+            [held].into_iter().chain(unmarked)
         });
         // Nobody else ends them.
-        while let Some(part) = held.pop() {
-            self.core.hold(part);
+        for mut parts in held {
+            while let Some(part) = parts.pop() {
+                self.core.hold(part);
+            }
         }
         self.core.mailbox.poke();
     }
 
     /// As a target's.
     pub fn postsuspend(&self) {
-        self.rest();
+        let noflush = Phase::Suspending { noflush: true };
+        self.rest(match self.core.state.with(|state| state.phase == noflush) {
+            true => Some(PATIENCE_MS),
+            false => None,
+        });
+    }
+
+    /// As a target's.
+    pub fn settle(&self) {
+        self.core.settle();
     }
 
     /// As a target's.
@@ -233,12 +253,15 @@ impl Copies {
         let _ = self.core.ask(Order::Start);
     }
 
-    /// Copying stops and the record is made clean, once.
-    fn rest(&self) {
+    /// Copying stops and the record is made clean, once; that is waited for so long.
+    fn rest(&self, ms: Option<u64>) {
         if !self.core.rested.swap(true, Ordering::SeqCst) {
             self.core.state.with(|state| state.phase = Phase::Resting);
-            // Nothing of a rest can fail that the record would not show.
-            let _ = self.core.ask(Order::Rest);
+            self.core.begin(Order::Rest);
+            match ms {
+                Some(ms) => self.core.settle_in(ms),
+                None => self.core.settle(),
+            }
         }
     }
 }
@@ -246,7 +269,8 @@ impl Copies {
 impl Drop for Copies {
     /// Thread context. A device may be removed without having been suspended.
     fn drop(&mut self) {
-        self.rest();
+        self.rest(None);
+        self.core.settle();
         drop(self.crew.take());
     }
 }

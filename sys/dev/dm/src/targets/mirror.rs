@@ -127,6 +127,10 @@ impl Target for Mirror {
         self.copies.postsuspend();
     }
 
+    fn settle(&self) {
+        self.copies.settle();
+    }
+
     fn preresume(&self) -> Result<(), Failure> {
         self.copies.preresume()
     }

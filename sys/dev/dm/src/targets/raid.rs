@@ -205,6 +205,10 @@ impl Target for Raid {
         self.copies.postsuspend();
     }
 
+    fn settle(&self) {
+        self.copies.settle();
+    }
+
     fn preresume(&self) -> Result<(), Failure> {
         self.copies.preresume()
     }

@@ -61,6 +61,9 @@ impl State {
             return (Step::Waits, set);
         }
         if !self.regions.is_open(region) {
+            if self.phase == (Phase::Suspending { noflush: true }) {
+                return (Step::Holds(part), set);
+            }
             self.unmarked.push(part);
             return (Step::Wakes, set);
         }
@@ -179,6 +182,21 @@ impl Core {
             None => {}
             Some((Phase::Suspending { noflush: true }, part)) => part.hand_back(),
             Some((_, part)) => part.finish(Err(Errno::EIO)),
+        }
+    }
+
+    /// Thread context. A write waits until its mark is durable. While the device is being
+    /// suspended without flush it goes back: the record may be held below.
+    pub(super) fn await_mark(&self, part: Part) {
+        let back = self.state.with(|state| match state.phase {
+            Phase::Suspending { noflush: true } => Some(part),
+            _ => {
+                state.marking.push(part);
+                None
+            }
+        });
+        if let Some(part) = back {
+            self.hold(part);
         }
     }
 

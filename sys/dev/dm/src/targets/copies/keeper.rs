@@ -6,7 +6,7 @@ use super::sync::{Point, Sync};
 use super::{Action, Core, Fault, Ledger, Member, Regions, Scribe, Standing, Unmarked, bit};
 use crate::kern::disk::Op;
 use crate::services::{Mail, Mailbox, now_ns};
-use crate::target::{Part, PartQueue};
+use crate::target::Part;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::mem;
@@ -191,7 +191,6 @@ impl Keeper {
         if waiting.is_empty() {
             return;
         }
-        let mut marked = PartQueue::new();
         while let Some(part) = waiting.pop() {
             let region = core.regions(|regions| {
                 let region = regions.of(part.at().0);
@@ -199,10 +198,11 @@ impl Keeper {
                 region
             });
             self.ledger.mark(region, true);
-            marked.push(part);
+            core.await_mark(part);
         }
         let result = self.ledger.commit(core);
         core.settled(result.is_ok());
+        let mut marked = core.state.with(|state| mem::take(&mut state.marking));
         while let Some(part) = marked.pop() {
             match (result, core.rules.unmarked) {
                 (Ok(()), _) | (_, Unmarked::Goes) => {

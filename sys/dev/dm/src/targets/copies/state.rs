@@ -42,6 +42,8 @@ pub(super) struct State {
     pub(super) blocked: PartQueue,
     /// Writes whose region is not open.
     pub(super) unmarked: PartQueue,
+    /// Writes whose region the thread is marking.
+    pub(super) marking: PartQueue,
     /// Writes without memory for their legs.
     pub(super) starved: PartQueue,
     /// Flushes without.
@@ -70,6 +72,7 @@ impl State {
             faulty: false,
             blocked: PartQueue::new(),
             unmarked: PartQueue::new(),
+            marking: PartQueue::new(),
             starved: PartQueue::new(),
             starved_flushes: PartQueue::new(),
             held: PartQueue::new(),
@@ -87,6 +90,19 @@ impl State {
 pub(super) struct Orders {
     pub(super) order: Option<Order>,
     pub(super) answer: Option<Result<(), Failure>>,
+    /// One was given whose end nobody waited for.
+    pub(super) open: bool,
+}
+
+impl Orders {
+    /// Nothing that was begun is under way.
+    fn close(&mut self) -> Option<()> {
+        if self.open {
+            drop(self.answer.take()?);
+            self.open = false;
+        }
+        Some(())
+    }
 }
 
 /// What commands want of the thread.
@@ -137,9 +153,31 @@ pub struct Core {
 impl Core {
     /// Thread context; sleeps. Has the thread do something.
     pub(super) fn ask(&self, order: Order) -> Result<(), Failure> {
+        self.settle();
         self.orders.with(|orders| orders.order = Some(order));
         self.mailbox.poke();
         self.orders.wait_for(|orders| orders.answer.take())
+    }
+
+    /// Thread context. Has the thread do something that cannot fail, or nothing that the record
+    /// would not show.
+    pub(super) fn begin(&self, order: Order) {
+        self.settle();
+        self.orders.with(|orders| {
+            orders.order = Some(order);
+            orders.open = true;
+        });
+        self.mailbox.poke();
+    }
+
+    /// Thread context; sleeps until what was begun is over.
+    pub(super) fn settle(&self) {
+        self.orders.wait_for(Orders::close);
+    }
+
+    /// As [`settle`](Self::settle), for so many milliseconds at most.
+    pub(super) fn settle_in(&self, ms: u64) {
+        let _ = self.orders.wait_at_most(ms, Orders::close);
     }
 
     /// The thread has done it.

@@ -66,6 +66,20 @@ impl Bits {
         self.ones = if on { self.count } else { 0 };
     }
 
+    /// Sets those that are set in others of the same number.
+    pub fn add(&mut self, others: &Self) {
+        for (word, more) in self.words.iter_mut().zip(&others.words) {
+            *word |= more;
+        }
+        self.ones = self.ones_with(self);
+    }
+
+    /// How many are set here or in others of the same number.
+    pub fn ones_with(&self, others: &Self) -> u64 {
+        let words = self.words.iter().zip(&others.words);
+        words.map(|(word, more)| u64::from((word | more).count_ones())).sum()
+    }
+
     /// The first of `from` and those behind it that is set.
     pub fn next(&self, from: u64) -> Option<u64> {
         self.next_of(from, |bits, word| bits.word(word))

@@ -202,11 +202,9 @@ impl Regions {
 
     /// A member goes out of use: it may lack what is marked, since nothing of that was flushed.
     pub fn lose(&mut self) {
-        let mut from = 0;
-        while let Some(region) = self.marked.next(from) {
-            self.set_absent(region, true);
-            from = region.saturating_add(1);
-        }
+        // Word by word, since requests wait for the lock and there may be millions.
+        self.absent.add(&self.marked);
+        self.unsynced = self.absent.ones_with(&self.stale);
     }
 
     /// The first region from here on whose copies on members in use may differ.
@@ -314,3 +312,6 @@ impl Regions {
         self.closing.fill(false);
     }
 }
+
+#[cfg(test)]
+mod tests;

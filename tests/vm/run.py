@@ -12,13 +12,37 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import time
 
 import anita
 import pexpect
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 PROMPT = "dm-vm> "
+# What a case asks of who runs the machine, on its console.
+PLUG = r"dm-host: (pull out|put back)[^\r\n]*"
 DOWN = [r"panic: [^\r\n]*", r"fatal [a-z ]*(?:trap|fault)[^\r\n]*", r"db(?:\{\d+\})?> "]
+
+
+# The sector of the last disk that cannot be read.
+SOUR = 4100
+STICK = "usb-storage,bus=ehci.0,drive=stick,id=stick"
+
+
+def special(work):
+    """Two more disks: one on USB, to be pulled out, and one with a sector that cannot be read."""
+    stick, sour = os.path.join(work, "stick"), os.path.join(work, "sour")
+    for path in (stick, sour):
+        with open(path, "wb") as disk:
+            disk.truncate(16 << 20)
+    bad = f"driver=raw,file.driver=blkdebug,file.image.driver=file,file.image.filename={sour}"
+    error = "inject-error.0.event=read_aio,file.inject-error.0.iotype=read"
+    return [
+        *("-blockdev", f"driver=raw,node-name=stick,file.driver=file,file.filename={stick}"),
+        *("-device", "usb-ehci,id=ehci", "-device", STICK),
+        *("-blockdev", f"{bad},node-name=sour,file.{error},file.inject-error.0.sector={SOUR}"),
+        *("-device", "virtio-blk-pci,drive=sour"),
+    ]
 
 
 class Down(Exception):
@@ -79,8 +103,12 @@ class Machine:
 
     def wait(self, pattern, seconds, down=DOWN):
         """Waits for a pattern; what came before it. Raises Down with the trace."""
-        found = self.child.expect([pattern] + down, timeout=seconds)
-        before = self.child.before.decode("latin-1").replace("\r", "")
+        before, found = "", 1
+        while found == 1:
+            found = self.child.expect([pattern, PLUG] + down, timeout=seconds)
+            before += self.child.before.decode("latin-1").replace("\r", "")
+            if found == 1:
+                self.plug(self.child.match.group(1) == b"put back")
         if found == 0:
             return before
         trace = before + self.child.after.decode("latin-1")
@@ -93,6 +121,13 @@ class Machine:
         except (pexpect.TIMEOUT, pexpect.EOF):
             pass
         raise Down(trace.replace("\r", ""))
+
+    def plug(self, into):
+        """Puts the USB disk back, or pulls it out, through qemu's monitor."""
+        command = f"device_add {STICK}" if into else "device_del stick"
+        for word in ("\001c", command + "\n", "\001c"):
+            self.say(word)
+            time.sleep(1)
 
     def run(self, command, seconds=600, down=DOWN):
         """Runs a line of shell: its status and what it printed."""
@@ -192,7 +227,8 @@ def settings(options):
     client = "/sbin/dmsetup" if options.client == "theirs" else "/tmp/dm/dmsetup"
     return (
         f"export TEST_DM={options.driver} DMSETUP={client} DM_TOOL=/tmp/dm/dm-guest "
-        "DM_HOST=/tmp/dm/dmhost DM_DISK1=wd1d DM_DISK2=wd2d"
+        "DM_HOST=/tmp/dm/dmhost DM_DISK1=wd1d DM_DISK2=wd2d "
+        f"DM_PLUG=sd0d DM_SOUR=ld0d DM_SOUR_SECTOR={SOUR}"
     )
 
 
@@ -338,6 +374,7 @@ def main():
         parser.error("--release or --image is missing")
     check_defects()
     prepare(options)
+    options.qemu = special(options.work) + options.qemu
     if options.command:
         with Machine(options) as machine:
             start(machine, options)

@@ -193,3 +193,90 @@ a_flush_that_fails_is_told_body() {
 	dm remove v1
 	! exists v1 || atf_fail "not removed"
 }
+
+# ask_host WORDS: of who runs the machine, who sees its console.
+ask_host() {
+	echo "dm-host: $*" >/dev/console
+}
+
+# A look that sends the disk no request.
+plugged() { sysctl -n hw.disknames | tr ' ' '\n' | grep -qx "${DM_PLUG%?}"; }
+unplugged() { ! plugged; }
+readable() { dd if="/dev/r$DM_PLUG" of=/dev/null bs=512 count=1 2>/dev/null; }
+
+until_so() { # until_so COMMAND...: within a minute
+	left=60
+	until "$@"; do
+		left=$((left - 1))
+		[ $left -gt 0 ] || atf_fail "after a minute not $*"
+		sleep 1
+	done
+}
+
+# Nothing is on its way to the disk at that moment, since umass(4) itself hangs then.
+new_case a_disk_is_pulled_out_while_it_is_open 300
+a_disk_is_pulled_out_while_it_is_open_body() {
+	[ -n "${DM_PLUG:-}" ] || atf_skip "DM_PLUG names no disk that can be pulled out"
+	need_tool
+	stamp
+	plugged || atf_skip "there is no $DM_PLUG"
+	dd if="$r1" of="/dev/r$DM_PLUG" bs=64k count=32 2>/dev/null
+	make p1 "0 8192 linear /dev/$DM_PLUG 4096
+8192 4096 linear $b2 0"
+	make top "0 8192 striped 2 128 $m/p1 0 $b1 65536"
+	("$DM_TOOL" stomp $m/rtop 25 3 7 errors >stomped 2>&1 || echo bad >>stomped) &
+	sleep 3
+	dm suspend p1
+	ask_host pull out
+	until_so unplugged
+	dm resume p1
+	dd if=$m/rp1 of=/dev/null bs=4k count=1 2>/dev/null && atf_fail "a read went well"
+	dd if=$r1 of=$m/rp1 bs=4k count=1 2>/dev/null && atf_fail "a write went well"
+	dd if=$r1 of=$m/p1 bs=4k count=1 2>/dev/null && atf_fail "a write went well, of a block"
+	dkctl $m/rp1 synccache >/dev/null 2>&1 && atf_fail "a flush went well"
+	same "what lies elsewhere" "$(sectors $m/rp1 8192 64)" "$(sectors "$r2" 0 64)"
+	wait
+	! grep -q '^bad' stomped || atf_fail "$(cat stomped)"
+	info p1 'State' | grep -q ACTIVE || atf_fail "$("$DMSETUP" info p1 2>&1)"
+	"$DMSETUP" status top | grep -q ' 1 DA' || atf_fail "$("$DMSETUP" status top 2>&1)"
+	dm remove top
+	! exists top || atf_fail "not removed"
+	ask_host put back
+	until_so plugged
+	until_so readable
+	same "what was written before" "$(sectors "/dev/r$DM_PLUG" 0 4096)" "$(sectors "$r1" 0 4096)"
+	load reload p1 "0 4096 linear /dev/$DM_PLUG 0" || atf_fail "reload: $(cat dm.err)"
+	dm resume p1
+	same "the disk that came back" "$(sectors $m/rp1 0 4096)" "$(sectors "$r1" 0 4096)"
+	dm remove p1
+	! exists p1 || atf_fail "not removed"
+}
+
+need_sour() {
+	[ -n "${DM_SOUR:-}" ] || atf_skip "DM_SOUR names no disk with a bad sector"
+	dd if="/dev/r$DM_SOUR" of=/dev/null bs=512 count=1 2>/dev/null || atf_skip "no $DM_SOUR"
+	dd if="/dev/r$DM_SOUR" of=/dev/null bs=512 count=1 skip="$DM_SOUR_SECTOR" 2>/dev/null &&
+		atf_skip "sector $DM_SOUR_SECTOR of $DM_SOUR can be read"
+	stamp
+}
+
+new_case a_bad_sector_is_told_of_and_no_other
+a_bad_sector_is_told_of_and_no_other_body() {
+	need_sour
+	# Straight, in pieces, and through another device.
+	make one "0 8192 linear /dev/$DM_SOUR 0"
+	make two "0 16384 striped 2 8 /dev/$DM_SOUR 0 $b1 0"
+	make three "0 8192 linear $m/one 0"
+	at=$DM_SOUR_SECTOR
+	for name in one three; do
+		dd if=$m/r$name of=/dev/null bs=512 skip="$at" count=1 2>/dev/null && atf_fail "a read"
+		dd if=$m/r$name of=/dev/null bs=64k 2>/dev/null && atf_fail "a read of much"
+		dd if=$m/r$name of=/dev/null bs=512 skip=$((at - 1)) count=1 2>/dev/null || atf_fail before
+		dd if=$m/r$name of=/dev/null bs=512 skip=$((at + 1)) count=1 2>/dev/null || atf_fail behind
+		dd if=$m/$name of=/dev/null bs=4k skip=$((at / 8)) count=1 2>/dev/null && atf_fail block
+	done
+	# On both stripes, so that one half of the request goes well.
+	dd if=$m/rtwo of=/dev/null bs=64k 2>/dev/null && atf_fail "a read of two"
+	"$DMSETUP" status two | grep -q 'DA' || atf_fail "$("$DMSETUP" status two)"
+	dd if="$r1" of=$m/rone bs=512 seek="$at" count=1 2>/dev/null || atf_fail "a write"
+}

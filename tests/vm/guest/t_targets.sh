@@ -269,6 +269,30 @@ mirror_whose_leg_fails_body() {
 	same "the legs" "$(sectors $r1 0 16384)" "$(sectors $r2 0 16384)"
 }
 
+new_case reads_that_fail_in_an_interrupt_go_to_another_leg
+reads_that_fail_in_an_interrupt_go_to_another_leg_body() {
+	need_target mirror
+	[ -n "${DM_SOUR:-}" ] || atf_skip "DM_SOUR names no disk with a bad sector"
+	stamp
+	wanted=$(sectors "$r1" "$DM_SOUR_SECTOR" 1)
+	for round in 1 2 3; do
+		make vol "0 8192 mirror core 2 128 nosync 2 /dev/$DM_SOUR 0 $b1 0 1 handle_errors"
+		dm suspend vol
+		for reader in $(jot 40); do
+			sectors $m/rvol "$DM_SOUR_SECTOR" 1 >"read.$reader" &
+		done
+		sleep 3
+		dm resume vol
+		wait
+		for reader in $(jot 40); do
+			same "reader $reader of round $round" "$(cat "read.$reader")" "$wanted"
+		done
+		status_has vol ' 1 RA ' || atf_fail "$("$DMSETUP" status vol)"
+		dm remove vol
+		! exists vol || atf_fail "not removed"
+	done
+}
+
 new_case raid1_that_loses_a_member 300
 raid1_that_loses_a_member_body() {
 	need_tool

@@ -29,6 +29,8 @@ unsafe impl Send for Entry {}
 /// flushing one may have to wait for another.
 pub struct OpenDisk {
     dev: u64,
+    /// Tells it from those of the same device that were pulled out and still have users.
+    number: u64,
     pub vnode: Vnode,
     later: SpinMutex<Later>,
     news: Condition,
@@ -42,9 +44,10 @@ struct Later {
 }
 
 impl OpenDisk {
-    fn open(dev: u64, write: bool) -> Result<NonNull<Self>, Errno> {
+    fn open(dev: u64, number: u64, write: bool) -> Result<NonNull<Self>, Errno> {
         let disk = NonNull::from(Box::leak(Box::new(Self {
             dev,
+            number,
             vnode: Vnode::open(dev, write)?,
             later: SpinMutex::new(Later::default()),
             news: Condition::new(),
@@ -116,11 +119,16 @@ impl Disks {
     fn open(&self, dev: u64, write: bool) -> Result<(NonNull<OpenDisk>, u64, u32), Errno> {
         let mut disks = self.0.lock();
         // SAFETY: open while it is in the list.
-        let known = disks.iter().position(|entry| unsafe { entry.disk.as_ref() }.dev == dev);
-        let at = match known {
+        let open = |entry: &Entry| unsafe { entry.disk.as_ref() };
+        // The kernel takes a vnode away whose disk was pulled out; another may have its number.
+        let known = (0..disks.len()).filter(|&at| open(&disks[at]).dev == dev);
+        let known = known.max_by_key(|&at| open(&disks[at]).number);
+        let there = known.filter(|&at| open(&disks[at]).vnode.size().is_ok());
+        let at = match there {
             Some(at) => at,
             None => {
-                disks.push(Entry { disk: OpenDisk::open(dev, write)?, users: 0 });
+                let number = known.map_or(0, |at| open(&disks[at]).number + 1);
+                disks.push(Entry { disk: OpenDisk::open(dev, number, write)?, users: 0 });
                 disks.len() - 1
             }
         };
@@ -181,12 +189,13 @@ fn dm_kern_disk_open(spec: &str, write: bool) -> Result<DiskInfo, Failure> {
     let size = count.saturating_mul(u64::from(sector_size) / SECTOR_SIZE);
     Ok(DiskInfo {
         handle: disk.cast(),
-        identity: [dev, 0],
+        // SAFETY: open, with a user from now on; so below.
+        identity: [dev, unsafe { disk.as_ref() }.number],
         devno: Some(DevNo::from_wire(dev)),
         name: spec.to_string(),
         size: Sectors(size.min(unit::LARGEST)),
         sector_size,
-        // SAFETY: open, with a user from now on.
+        // SAFETY: as above.
         discard: unsafe { disk.as_ref() }.vnode.discards(),
     })
 }

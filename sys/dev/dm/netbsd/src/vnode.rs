@@ -106,6 +106,8 @@ impl Vnode {
         match check(error) {
             // Nothing to flush.
             Err(Errno::ENOTTY | Errno::ENODEV | Errno::EOPNOTSUPP) => Ok(()),
+            // What the kernel says of a disk that was pulled out.
+            Err(Errno::EBADF) => Err(Errno::ENXIO),
             // EPASSTHROUGH is negative.
             _ if error == sys::EPASSTHROUGH => Ok(()),
             other => other,

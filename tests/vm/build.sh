@@ -53,9 +53,11 @@ vm_stage() {
 	if [ -n "$vm_kernel" ]; then
 		cp "$vm_kernel" "$stage/netbsd"
 	elif [ "$vm_driver" = ours ]; then
-		# shellcheck disable=SC2086 # two words or none
-		netbsd drill $vm_headers
-		cp "$netbsd_work/dm-drill.kmod" "$stage"
+		for variant in drill scarce; do
+			# shellcheck disable=SC2086 # two words or none
+			netbsd variant $variant $vm_headers
+			cp "$netbsd_work/dm-$variant.kmod" "$stage"
+		done
 		# shellcheck disable=SC2086 # as above
 		netbsd module $vm_headers
 		cp "$netbsd_work/dm.kmod" "$stage"

@@ -3,6 +3,14 @@
 # the module: it comes, stays while it is used, and goes
 . "$(dirname "$0")/dm.subr"
 
+tidy_up() {
+	: >over
+	remove_devices
+	[ ! -e scarce ] || { modunload dm; modload dm; } >/dev/null 2>&1
+	vnconfig -u vnd0 >/dev/null 2>&1
+	mount | awk '/^tmpfs .*memory/ { print $3 }' | while read -r place; do umount "$place"; done
+}
+
 loaded() { modstat | awk '{ print $1 }' | grep -qx dm; }
 
 need_module() {
@@ -58,4 +66,56 @@ it_is_unloaded_against_new_devices_body() {
 	wait
 	loaded || modload dm
 	make l1 "0 1024 linear $b1 0"
+}
+
+# Requests wait for memory all the time, and most begin where another ends, in a soft interrupt:
+# there the strategy of vnd(4) must not be called, which sleeps when it has 32 requests.
+new_case it_works_with_hardly_any_memory 600
+it_works_with_hardly_any_memory_body() {
+	need_tool
+	need_module
+	need vnconfig
+	module=${DM_TOOL%/*}/dm-scarce.kmod
+	[ -f "$module" ] || atf_skip "there is no $module"
+	mkdir memory
+	mount -t tmpfs tmpfs memory || atf_skip "this kernel has no tmpfs"
+	dd if=/dev/zero of=memory/image bs=64k count=128 2>/dev/null
+	vnconfig vnd0 "$(pwd)/memory/image" || atf_skip "there is no vnd(4)"
+	: >scarce
+	modunload dm || atf_fail "modunload"
+	modload "$module" || atf_fail "modload"
+	lines=$(for nr in $(jot 256 0); do
+		at=$((nr * 16))
+		echo "$at 8 linear $b1 $at"
+		echo "$((at + 8)) 8 linear /dev/vnd0d $at"
+	done)
+	make parts "$lines"
+	make two "0 8192 striped 2 8 $m/parts 0 $b2 0"
+	make low "0 8192 striped 2 8 $b1 8192 /dev/vnd0d 8192"
+	make top "0 4096 linear $m/low 0
+4096 4096 linear $m/low 4096"
+	for name in two top; do
+		("$DM_TOOL" stomp $m/r$name 40 8 7 >stomped.$name 2>&1 || echo bad >>stomped.$name) &
+	done
+	# So that the file's disk has all the requests that it takes.
+	for _ in $(jot 40); do
+		while [ ! -e over ]; do dd if=/dev/rvnd0d of=/dev/null bs=2k count=100 2>/dev/null; done &
+	done
+	sleep 15
+	# With requests waiting, as long as they are held.
+	for round in $(jot 5); do
+		for name in two top; do
+			dm suspend $name
+			dm resume $name
+		done
+		sleep 2
+	done
+	sleep 15
+	: >over
+	wait
+	! grep -q '^bad' stomped.* || atf_fail "$(cat stomped.*)"
+	grep -q . stomped.two || atf_fail "no requests"
+	remove_devices
+	same names "$(names)" ""
+	modunload dm || atf_fail "modunload of the one with little memory"
 }

@@ -170,11 +170,14 @@ netbsd_module() {
 	netbsd_link "$netbsd_work/dm.kmod" none -e __link_set_modules_sym_dm_modinfo
 }
 
-# A module that panics when it is loaded, for the tests, beside the other.
-netbsd_drill() {
+# netbsd_variant drill|scarce: a module for the tests, beside the other; see the features of its
+# Cargo.toml.
+netbsd_variant() {
+	variant=$1
+	shift
 	netbsd_prepare "$@"
-	netbsd_compile drill
-	netbsd_link "$netbsd_work/dm-drill.kmod" none -e __link_set_modules_sym_dm_modinfo
+	netbsd_compile "$variant"
+	netbsd_link "$netbsd_work/dm-$variant.kmod" none -e __link_set_modules_sym_dm_modinfo
 }
 
 netbsd_object() {
@@ -200,7 +203,7 @@ netbsd_check_release() {
 }
 
 netbsd_lints() {
-	for feature in module ''; do
+	for feature in module scarce ''; do
 		(cd "$netbsd" && DM_BINDINGS=$netbsd_work/bindings.rs RUSTFLAGS=$version_flag \
 			CARGO_TARGET_DIR=$netbsd_out/lints \
 			cargo clippy --quiet --locked --features "$feature" -- -D warnings)

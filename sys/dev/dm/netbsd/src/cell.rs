@@ -5,6 +5,8 @@ use crate::sys;
 use core::alloc::Layout;
 use core::ffi::{CStr, c_int};
 use core::ptr::{self, NonNull};
+#[cfg(feature = "scarce")]
+use core::sync::atomic::{AtomicUsize, Ordering};
 use dm::kern::cell;
 use dm::kern::raw::CellKind;
 
@@ -19,6 +21,30 @@ const NO_ADDRESS: sys::paddr_t = sys::paddr_t::MAX;
 /// `cache` is a pool of ours for objects of one layout.
 pub struct Pool {
     cache: sys::pool_cache_t,
+    #[cfg(feature = "scarce")]
+    few: Few,
+}
+
+/// How many more objects a pool gives away, where that is to be few: so that requests wait for
+/// memory, and begin in a completion, as seldom happens otherwise.
+#[cfg(feature = "scarce")]
+struct Few(AtomicUsize);
+
+#[cfg(feature = "scarce")]
+impl Few {
+    const fn new() -> Self {
+        Self(AtomicUsize::new(4))
+    }
+
+    fn take(&self) -> bool {
+        self.0
+            .fetch_update(Ordering::Acquire, Ordering::Relaxed, |left| left.checked_sub(1))
+            .is_ok()
+    }
+
+    fn give(&self) {
+        self.0.fetch_add(1, Ordering::Release);
+    }
 }
 
 impl Pool {
@@ -43,16 +69,29 @@ impl Pool {
         };
         // SAFETY: our pool.
         unsafe { sys::pool_cache_setlowat(cache, RESERVE) };
-        Self { cache }
+        Self {
+            cache,
+            #[cfg(feature = "scarce")]
+            few: Few::new(),
+        }
     }
 
     /// Any context. Memory, if there is some now.
     pub fn get(&self) -> Option<NonNull<()>> {
+        #[cfg(feature = "scarce")]
+        if !self.few.take() {
+            return None;
+        }
         // SAFETY: our pool (type invariant); nobody wants the physical address.
         let memory = unsafe {
             sys::pool_cache_get_paddr(self.cache, sys::PR_NOWAIT as c_int, ptr::null_mut())
         };
-        NonNull::new(memory.cast())
+        let memory = NonNull::new(memory.cast());
+        #[cfg(feature = "scarce")]
+        if memory.is_none() {
+            self.few.give();
+        }
+        memory
     }
 
     /// Any context. Takes memory back.
@@ -62,6 +101,8 @@ impl Pool {
     pub unsafe fn put(&self, memory: NonNull<()>) {
         // SAFETY: the caller's contract.
         unsafe { sys::pool_cache_put_paddr(self.cache, memory.as_ptr().cast(), NO_ADDRESS) };
+        #[cfg(feature = "scarce")]
+        self.few.give();
     }
 }
 

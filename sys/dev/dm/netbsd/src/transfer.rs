@@ -1,6 +1,10 @@
 //! Transfers to disks below: buf(9).
 //!
-//! A transfer's `scratch` is ours: the disk, what is done, and a link.
+//! A transfer's `scratch` is ours: the disk, what is done, a link, and how far it is.
+//!
+//! Who gives a buffer to a disk may get it back before the disk's strategy returns, and takes what
+//! it says there. Else it comes in a soft interrupt, or from a thread of the disk's own, which a
+//! strategy that sleeps would wait for: what else has to be sent is left to our thread.
 
 use crate::cell::Pool;
 use crate::disk::OpenDisk;
@@ -22,8 +26,14 @@ const DISK: usize = 0;
 const DONE: usize = 1;
 /// `scratch` of the next in a queue.
 const LINK: usize = 2;
-/// `scratch` of whether the data is written and only a flush is left.
-const WRITTEN: usize = 3;
+/// `scratch` of one of these, or of the address of a buffer that is back and not taken.
+const STEP: usize = 3;
+/// No buffer is at the disk.
+const IDLE: usize = 0;
+/// The disk has a buffer, and who gave it is still in the disk's strategy.
+const GIVING: usize = 1;
+/// The disk has a buffer.
+const GIVEN: usize = 2;
 
 /// The most that a disk takes at once.
 const MOST: usize = sys::MAXPHYS as usize;
@@ -67,6 +77,14 @@ impl Queue {
 fn get(transfer: NonNull<Transfer>, what: usize) -> usize {
     // SAFETY: a transfer that is ours until it is done.
     unsafe { (*transfer.as_ptr()).scratch[what] }
+}
+
+/// What `scratch` has of `STEP`; both who gives a buffer and who has it back change that.
+fn step<'a>(transfer: NonNull<Transfer>) -> &'a AtomicUsize {
+    // SAFETY: as in `get`.
+    let place = unsafe { &raw mut (*transfer.as_ptr()).scratch[STEP] };
+    // SAFETY: a word of the transfer, and used in no other way while a disk has a buffer of it.
+    unsafe { AtomicUsize::from_ptr(place) }
 }
 
 fn set(transfer: NonNull<Transfer>, what: usize, value: usize) {
@@ -161,10 +179,13 @@ unsafe fn dm_kern_disk_submit(disk: NonNull<()>, mut transfer: NonNull<Transfer>
 pub fn work(transfer: NonNull<Transfer>) {
     // SAFETY: ours until it is done.
     let what = unsafe { transfer.as_ref() };
+    if get(transfer, STEP) != IDLE {
+        return take(transfer);
+    }
     if what.op == Op::Discard {
         let discarded = disk_of(transfer).vnode.discard(what.sector, what.count);
         end(transfer, discarded.err());
-    } else if what.op == Op::Flush || get(transfer, WRITTEN) != 0 {
+    } else if what.op == Op::Flush || get(transfer, DONE) >= bytes(what) {
         let flushed = disk_of(transfer).vnode.flush();
         end(transfer, flushed.err());
     } else {
@@ -209,8 +230,13 @@ fn send_in(memory: NonNull<buf>, transfer: NonNull<Transfer>) {
     buffer.b_bufsize = count;
     buffer.b_resid = count;
     let disk = disk_of(transfer);
+    set(transfer, STEP, GIVING);
     // SAFETY: the buffer is ours, and `sent` takes it back.
     unsafe { disk.vnode.strategy(bp) };
+    if step(transfer).compare_exchange(GIVING, GIVEN, Ordering::AcqRel, Ordering::Acquire).is_err()
+    {
+        take(transfer);
+    }
 }
 
 /// Completion context. A buffer is back.
@@ -219,14 +245,30 @@ fn send_in(memory: NonNull<buf>, transfer: NonNull<Transfer>) {
 /// Made by `send_in`.
 unsafe extern "C" fn sent(bp: *mut buf) {
     // SAFETY: the kernel is done with it.
+    let Some(transfer) = NonNull::new(unsafe { (*bp).b_private }.cast::<Transfer>()) else {
+        return;
+    };
+    let before = step(transfer).swap(bp.expose_provenance(), Ordering::AcqRel);
+    if before == GIVING {
+        // Who gave it takes it back.
+    } else if sys::cpu_softintr_p() {
+        take(transfer);
+    } else {
+        disk_of(transfer).later(transfer);
+    }
+}
+
+/// What a buffer that is back says.
+fn take(transfer: NonNull<Transfer>) {
+    let bp: *mut buf = ptr::with_exposed_provenance_mut(get(transfer, STEP));
+    set(transfer, STEP, IDLE);
+    // SAFETY: put there by `sent`, and the kernel is done with it.
     let buffer = unsafe { &*bp };
     let (error, resid, count) = (buffer.b_error, buffer.b_resid, buffer.b_bcount);
-    let transfer = NonNull::new(buffer.b_private.cast::<Transfer>());
     if let (Some(glue), Some(bp)) = (glue::get(), NonNull::new(bp)) {
         // SAFETY: from the pool, and not used any more.
         unsafe { glue.buffers.give(bp) };
     }
-    let Some(transfer) = transfer else { return };
     if error != 0 || resid != 0 {
         let errno = Errno::from_number(error).unwrap_or(Errno::EIO);
         return end(transfer, Some(errno));
@@ -235,10 +277,7 @@ unsafe extern "C" fn sent(bp: *mut buf) {
     set(transfer, DONE, done);
     // SAFETY: ours until it is done.
     let what = unsafe { transfer.as_ref() };
-    if done < bytes(what) {
-        disk_of(transfer).later(transfer);
-    } else if what.fua && what.op.writes() {
-        set(transfer, WRITTEN, 1);
+    if done < bytes(what) || what.fua && what.op.writes() {
         disk_of(transfer).later(transfer);
     } else {
         end(transfer, None);

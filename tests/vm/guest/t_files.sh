@@ -132,6 +132,38 @@ labels_and_partition_tables_body() {
 	dkctl $m/rvol synccache >out 2>&1 || atf_fail "dkctl synccache: $(cat out)"
 }
 
+new_case a_label_is_written_and_read_back
+a_label_is_written_and_read_back_body() {
+	need disklabel
+	stamp
+	make vol "0 65536 linear $b1 0"
+	disklabel $m/rvol >told 2>&1 || atf_fail "disklabel: $(cat told)"
+	# Another name, and two partitions besides the whole.
+	sed -e 's/^label:.*/label: written/' -e '/^ *[a-p]:/d' -e 's/^[0-9]* partitions:/8 partitions:/' \
+		told >proto
+	cat >>proto <<-END
+		 a: 32768 64 4.2BSD 1024 8192 16
+		 d: 65536 0 unused 0 0
+		 e: 16384 32832 swap
+	END
+	disklabel -F -R $m/rvol proto >out 2>&1 || atf_fail "disklabel -F -R: $(cat out)"
+	disklabel -F $m/rvol >out 2>&1 || atf_fail "disklabel -F: $(cat out)"
+	grep -q '^label: written' out || atf_fail "it has another name: $(cat out)"
+	grep -Eq '^ e: +16384 +32832 +swap' out || atf_fail "it has other partitions: $(cat out)"
+	# It lies on the disk, where a disk's label lies, and nothing else was written.
+	same label "$(sectors $m/rvol 0 16)" "$(sectors "$r1" 0 16)"
+	dd if="$r1" bs=512 skip=1 count=1 2>/dev/null | grep -q written || atf_fail "not in sector 1"
+	# With its own commands, interactively.
+	printf 'N\nasked\nW\ny\nQ\n' | disklabel -F -i $m/rvol >out 2>&1
+	disklabel -F $m/rvol >out 2>&1
+	grep -q '^label: asked' out || atf_fail "disklabel -i: $(cat out)"
+	# The kernel makes no partitions of it: a mapped device is one.
+	disklabel -R -r $m/rvol proto >out 2>&1 && atf_fail "the kernel took the label"
+	grep -q DIOCWDINFO out || atf_fail "it says something else: $(cat out)"
+	disklabel $m/rvol >again 2>&1
+	cmp told again || atf_fail "the device tells of another label: $(cat again)"
+}
+
 new_case a_geometry_that_is_set_is_told
 a_geometry_that_is_set_is_told_body() {
 	need disklabel
@@ -169,4 +201,25 @@ wedges_are_found_and_used_body() {
 	! exists vol || atf_fail "not removed afterwards"
 	sysctl -n hw.disknames | tr ' ' '\n' | grep -qx "$wedge" && atf_fail "the wedge is still there"
 	true
+}
+
+new_case wedges_are_made_by_hand
+wedges_are_made_by_hand_body() {
+	stamp
+	make vol "0 65536 linear $b1 0"
+	dkctl $m/rvol addwedge by-hand 128 4096 ffs >out 2>&1 || atf_fail "addwedge: $(cat out)"
+	dkctl $m/rvol listwedges >out 2>&1
+	wedge=$(sed -n 's/^\(dk[0-9]*\): by-hand,.*/\1/p' out)
+	[ -n "$wedge" ] || atf_fail "it is not listed: $(cat out)"
+	[ -e "/dev/r$wedge" ] || (cd /dev && sh MAKEDEV "$wedge")
+	same data "$(sectors "/dev/r$wedge" 0 4096)" "$(sectors "$r1" 128 4096)"
+	same size "$(size_of "/dev/r$wedge")" 2097152
+	dkctl "$wedge" getwedgeinfo >out 2>&1 || atf_fail "getwedgeinfo: $(cat out)"
+	dkctl $m/rvol addwedge over 4000 4096 ffs >out 2>&1 && atf_fail "over another"
+	exec 3<"/dev/r$wedge"
+	dkctl $m/rvol delwedge "$wedge" >out 2>&1 && { exec 3<&-; atf_fail "deleted while it is open"; }
+	exec 3<&-
+	dkctl $m/rvol delwedge "$wedge" >out 2>&1 || atf_fail "delwedge: $(cat out)"
+	dm remove vol
+	! exists vol || atf_fail "not removed afterwards"
 }

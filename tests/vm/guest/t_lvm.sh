@@ -78,3 +78,32 @@ a_group_goes_and_comes_back_body() {
 	same data "$(dd if=/dev/vg0/rlv0 bs=64k count=64 2>/dev/null | cksum -a sha1)" \
 		"$(cksum -a sha1 <data)"
 }
+
+# used NAME: what of a volume's disk is used.
+used() { lvm pvs --noheadings --units m -o pv_used "$1" 2>/dev/null | tr -d ' '; }
+
+new_case a_volume_is_moved_in_use 900
+a_volume_is_moved_in_use_body() {
+	need_disks
+	"$DMSETUP" targets 2>/dev/null | grep -q '^mirror ' || atf_skip "there is no target mirror"
+	# Else lvm takes partition "a" of a disk, which is the whole of it too, for another one.
+	mkdir lvm
+	LVM_SYSTEM_DIR=$(pwd)/lvm
+	export LVM_SYSTEM_DIR
+	echo "devices { filter = [ \"a|$r1|\", \"a|$r2|\", \"r|.*|\" ] }" >lvm/lvm.conf
+	new_group
+	lvm_ lvcreate -L 32M -n lv0 vg0 "$r1"
+	newfs /dev/vg0/rlv0 >/dev/null || atf_fail newfs
+	mount -t ffs /dev/vg0/lv0 /mnt || atf_fail mount
+	cp -R /bin /mnt/ || atf_fail copying
+	lvm_ pvmove -i 1 "$r1" "$r2"
+	diff -r /bin /mnt/bin || atf_fail "files differ while it is mounted"
+	umount /mnt || atf_fail umount
+	fsck_ffs -fn /dev/vg0/rlv0 >out 2>&1 || atf_fail "fsck: $(cat out)"
+	same "used of the first" "$(used "$r1")" 0m
+	same "used of the second" "$(used "$r2")" 32.00m
+	same devices "$(names)" vg0-lv0
+	mount -t ffs /dev/vg0/lv0 /mnt || atf_fail "mount again"
+	diff -r /bin /mnt/bin || atf_fail "files differ"
+	umount /mnt
+}

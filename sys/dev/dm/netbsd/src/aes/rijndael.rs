@@ -40,30 +40,34 @@ impl Functions {
 
 /// One direction with a key.
 struct Keyed {
-    one: One,
+    way: Way,
     schedule: Schedule,
     rounds: c_int,
 }
 
 impl Keyed {
-    fn new(way: Way, key: &[u8]) -> Option<Self> {
+    const fn without_key(way: Way) -> Self {
+        Self { way, schedule: [0; 60], rounds: 0 }
+    }
+
+    fn set_key(&mut self, key: &[u8]) -> Option<()> {
         let bits = match key.len() {
             16 => 128,
             24 => 192,
             32 => 256,
             _ => return None,
         };
-        let mut keyed = Self { one: way.one, schedule: [0; 60], rounds: 0 };
+        let schedule = self.schedule.as_mut_ptr();
         // SAFETY: memory for the longest schedule, and a key of so many bits.
-        keyed.rounds = unsafe { (way.set_key)(keyed.schedule.as_mut_ptr(), key.as_ptr(), bits) };
-        Some(keyed)
+        self.rounds = unsafe { (self.way.set_key)(schedule, key.as_ptr(), bits) };
+        Some(())
     }
 
     #[inline]
     fn one(&self, block: &mut Block) {
         let block = block.as_mut_ptr();
         // SAFETY: a schedule with its rounds; a block is read before it is written.
-        unsafe { (self.one)(self.schedule.as_ptr(), self.rounds, block, block) };
+        unsafe { (self.way.one)(self.schedule.as_ptr(), self.rounds, block, block) };
     }
 }
 
@@ -84,9 +88,11 @@ impl Lender for Functions {
     }
 
     fn keyed(&self, key: &[u8]) -> Option<Box<dyn LentAes>> {
-        let encrypt = Keyed::new(self.encrypt, key)?;
-        let decrypt = Keyed::new(self.decrypt, key)?;
-        Some(Box::new(Aes { encrypt, decrypt }))
+        let encrypt = Keyed::without_key(self.encrypt);
+        let mut aes = Box::new(Aes { encrypt, decrypt: Keyed::without_key(self.decrypt) });
+        aes.encrypt.set_key(key)?;
+        aes.decrypt.set_key(key)?;
+        Some(aes)
     }
 }
 

@@ -80,12 +80,16 @@ struct Keyed {
 }
 
 impl Keyed {
-    fn new(way: Way, key: &[u8]) -> Option<Self> {
-        let set_key = *way.set_key.get((key.len() / 8).checked_sub(2)?)?;
-        let mut keyed = Self { way, schedule: Schedule::EMPTY, rounds: 0 };
+    const fn without_key(way: Way) -> Self {
+        Self { way, schedule: Schedule::EMPTY, rounds: 0 }
+    }
+
+    /// Not on a stack: those of kernels are not always aligned.
+    fn set_key(&mut self, key: &[u8]) -> Option<()> {
+        let set_key = *self.way.set_key.get((key.len() / 8).checked_sub(2)?)?;
         // SAFETY: memory for a schedule, and a key as long as this function takes.
-        keyed.rounds = unsafe { set_key(&raw mut keyed.schedule, key.as_ptr()) };
-        Some(keyed)
+        self.rounds = unsafe { set_key(&raw mut self.schedule, key.as_ptr()) };
+        Some(())
     }
 
     fn one(&self, block: &mut Block) {
@@ -115,9 +119,11 @@ impl Lender for Functions {
     }
 
     fn keyed(&self, key: &[u8]) -> Option<Box<dyn LentAes>> {
-        let encrypt = Keyed::new(self.encrypt, key)?;
-        let decrypt = Keyed::new(self.decrypt, key)?;
-        Some(Box::new(Aes { encrypt, decrypt }))
+        let encrypt = Keyed::without_key(self.encrypt);
+        let mut aes = Box::new(Aes { encrypt, decrypt: Keyed::without_key(self.decrypt) });
+        aes.encrypt.set_key(key)?;
+        aes.decrypt.set_key(key)?;
+        Some(aes)
     }
 }
 

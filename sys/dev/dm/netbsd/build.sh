@@ -203,7 +203,7 @@ netbsd_check_release() {
 }
 
 netbsd_lints() {
-	for feature in module scarce ''; do
+	for feature in module drill scarce ''; do
 		(cd "$netbsd" && DM_BINDINGS=$netbsd_work/bindings.rs RUSTFLAGS=$version_flag \
 			CARGO_TARGET_DIR=$netbsd_out/lints \
 			cargo clippy --quiet --locked --features "$feature" -- -D warnings)

@@ -136,13 +136,13 @@ fn reach(word: &str, length: usize, lender: Option<&dyn Lender>) -> Result<Reach
     let cipher = lent.as_ref().unwrap_or(&own);
     let mut buffers = vec![[1_u8; BYTES]; 2];
     let [from, to] = &mut *buffers else { return Err(String::from("no buffers")) };
-    let mut deepest = Reach::default();
-    deepest.making = depth(&mut || {
+    let making = depth(&mut || {
         drop(black_box(match lender {
             Some(lender) => own.lent(&spec, &key, lender).ok().flatten(),
             None => SectorCipher::new(&spec, Format::SMALL, &key).ok(),
         }));
     });
+    let mut deepest = Reach { making, ..Reach::default() };
     let encrypting = depth(&mut || cipher.encrypt(7, black_box(from), black_box(to)));
     let decrypting = depth(&mut || cipher.decrypt_in_place(7, black_box(to)));
     deepest.work = encrypting.max(decrypting);

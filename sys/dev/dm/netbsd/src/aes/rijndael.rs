@@ -2,7 +2,7 @@
 
 use super::function;
 use alloc::boxed::Box;
-use core::ffi::c_int;
+use core::ffi::{CStr, c_int};
 use dm::kern::aes::{Block, Lender, LentAes, wipe};
 
 /// Four words for each of at most 14 rounds, and four before them.
@@ -26,14 +26,14 @@ pub struct Functions {
 impl Functions {
     /// Thread context.
     pub fn find() -> Option<Self> {
-        // SAFETY: the types are those of crypto/rijndael/rijndael-alg-fst.h.
-        let encrypt = unsafe {
-            Way { set_key: function(c"rijndaelKeySetupEnc")?, one: function(c"rijndaelEncrypt")? }
-        };
+        // SAFETY: the type is that of crypto/rijndael/rijndael-alg-fst.h.
+        let set_key = |name: &CStr| unsafe { function::<SetKey>(name) };
         // SAFETY: as above.
-        let decrypt = unsafe {
-            Way { set_key: function(c"rijndaelKeySetupDec")?, one: function(c"rijndaelDecrypt")? }
-        };
+        let one = |name: &CStr| unsafe { function::<One>(name) };
+        let encrypt =
+            Way { set_key: set_key(c"rijndaelKeySetupEnc")?, one: one(c"rijndaelEncrypt")? };
+        let decrypt =
+            Way { set_key: set_key(c"rijndaelKeySetupDec")?, one: one(c"rijndaelDecrypt")? };
         Some(Self { encrypt, decrypt })
     }
 }

@@ -4,6 +4,7 @@
 
 use super::function;
 use alloc::boxed::Box;
+use core::ffi::CStr;
 use dm::kern::aes::{Block, Lender, LentAes, Run, wipe};
 
 /// What crypto/aes/aes.h calls struct aesenc and struct aesdec.
@@ -42,31 +43,31 @@ pub struct Functions {
 impl Functions {
     /// Thread context.
     pub fn find() -> Option<Self> {
-        // SAFETY: the types are those of crypto/aes/aes.h.
-        let encrypt = unsafe {
-            Way {
-                set_key: [
-                    function(c"aes_setenckey128")?,
-                    function(c"aes_setenckey192")?,
-                    function(c"aes_setenckey256")?,
-                ],
-                one: function(c"aes_enc")?,
-                cbc: function(c"aes_cbc_enc")?,
-                xts: function(c"aes_xts_enc")?,
-            }
-        };
+        // SAFETY: the type is that of crypto/aes/aes.h.
+        let set_key = |name: &CStr| unsafe { function::<SetKey>(name) };
         // SAFETY: as above.
-        let decrypt = unsafe {
-            Way {
-                set_key: [
-                    function(c"aes_setdeckey128")?,
-                    function(c"aes_setdeckey192")?,
-                    function(c"aes_setdeckey256")?,
-                ],
-                one: function(c"aes_dec")?,
-                cbc: function(c"aes_cbc_dec")?,
-                xts: function(c"aes_xts_dec")?,
-            }
+        let one = |name: &CStr| unsafe { function::<One>(name) };
+        // SAFETY: as above.
+        let many = |name: &CStr| unsafe { function::<Many>(name) };
+        let encrypt = Way {
+            set_key: [
+                set_key(c"aes_setenckey128")?,
+                set_key(c"aes_setenckey192")?,
+                set_key(c"aes_setenckey256")?,
+            ],
+            one: one(c"aes_enc")?,
+            cbc: many(c"aes_cbc_enc")?,
+            xts: many(c"aes_xts_enc")?,
+        };
+        let decrypt = Way {
+            set_key: [
+                set_key(c"aes_setdeckey128")?,
+                set_key(c"aes_setdeckey192")?,
+                set_key(c"aes_setdeckey256")?,
+            ],
+            one: one(c"aes_dec")?,
+            cbc: many(c"aes_cbc_dec")?,
+            xts: many(c"aes_xts_dec")?,
         };
         Some(Self { encrypt, decrypt })
     }

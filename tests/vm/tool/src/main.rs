@@ -18,7 +18,9 @@ const USAGE: &str = "usage: dm-guest raw FILE
        dm-guest nbd SOCKET NAME size|flush|read OFFSET BYTES|write OFFSET|trim OFFSET BYTES
            one command for an export; data is standard input and output
        dm-guest hog MEGABYTES SECONDS
-           uses so much memory, all of it again and again";
+           uses so much memory, all of it again and again
+       dm-guest rename FILE NAME
+           in an object's table of names, NAME has another last letter; it has to be there";
 
 fn raw(file: &str) -> Result<(), String> {
     let text = fs::read(file).map_err(|why| format!("{file}: {why}"))?;
@@ -52,10 +54,19 @@ fn hog(megabytes: u64, seconds: u64) -> Result<(), String> {
     Ok(())
 }
 
+fn rename(file: &str, name: &str) -> Result<(), String> {
+    let mut bytes = fs::read(file).map_err(|why| format!("{file}: {why}"))?;
+    let whole = format!("\0{name}\0");
+    let at = bytes.windows(whole.len()).position(|window| window == whole.as_bytes());
+    bytes[at.ok_or_else(|| format!("{file} has no {name}"))? + name.len()] ^= 1;
+    fs::write(file, bytes).map_err(|why| format!("{file}: {why}"))
+}
+
 fn run(words: &[&str]) -> Result<(), String> {
     match words {
         ["raw", file] => raw(file),
         ["nbd", socket, name, rest @ ..] => nbd::run(socket, name, rest),
+        ["rename", file, name] => rename(file, name),
         ["hog", megabytes, seconds] => hog(number(megabytes)?, number(seconds)?),
         ["stomp", device, seconds, threads, seed, rest @ ..] => {
             let errors = match rest {

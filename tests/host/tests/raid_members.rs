@@ -257,33 +257,50 @@ fn messages_begin_end_and_freeze() {
     pump();
 }
 
+/// A message is over when what it asks for has begun: not before the thread comes to it.
 #[test]
-fn what_was_asked_for_is_seen_before_the_thread_looks() {
+fn what_was_asked_for_is_seen_when_the_message_is_over() {
     let world = World::new();
-    let data = [world.disk(2048), world.disk(2048)];
+    let data = [world.disk_of(DiskSpec::new(2048).mode(Mode::Held)), world.disk(2048)];
     let meta = [world.disk(128), world.disk_of(DiskSpec::new(128).mode(Mode::Held))];
     let set = Set { world, data: data.to_vec(), meta: meta.to_vec() };
-    let pump_meta = pump(&set.meta[1]);
+    let (pump_data, pump_meta) = (pump(&set.data[0]), pump(&set.meta[1]));
     let device = set.equal(2048, RAID1);
     set.again();
+    pump_data();
     pump_meta();
     // The thread waits until a mark is there.
     let write = device.begin(Op::Write, false, 0, 1, vec![1; 512]);
     until("a mark", || set.meta[1].held() != 0);
-    set.say("check");
-    assert!(set.status().contains(" AA 0/2048 check 0 "), "{}", set.status());
+    std::thread::scope(|scope| {
+        let check = scope.spawn(|| {
+            set.world.context.enter();
+            set.say("check");
+            set.status()
+        });
+        std::thread::sleep(std::time::Duration::from_millis(5));
+        assert!(!check.is_finished(), "the thread is busy");
+        assert!(set.status().contains(" AA 2048/2048 idle 0 "), "{}", set.status());
+        let pump_meta = pump(&set.meta[1]);
+        until("the write is on its way", || set.data[0].held() != 0);
+        set.data[0].complete(0);
+        let status = check.join().expect("no surprise");
+        assert!(status.contains(" AA 0/2048 check 0 "), "{status}");
+        pump_meta();
+    });
+    write.wait().expect("a write");
     let refused = set.world.say("r", "repair").expect_err("one after the other");
     assert!(refused.message.contains("check is under way"), "{}", refused.message);
     set.say("frozen");
     assert!(set.status().contains(" AA 2048/2048 frozen 0 "), "{}", set.status());
+    let (pump_data, pump_meta) = (pump(&set.data[0]), pump(&set.meta[1]));
     set.say("check");
-    let pump_meta = pump(&set.meta[1]);
-    write.wait().expect("a write");
     let event = set.event();
     until("checked", || set.event() != event);
     set.is("AA 2048/2048 idle");
     set.remove(device);
     drop(set);
+    pump_data();
     pump_meta();
 }
 

@@ -165,16 +165,14 @@ fn messages_against_writes_and_a_suspension() {
     explore(40, || {
         let set = set(true);
         let device = set.create();
-        let speaker = set.world.spawn(|world| {
-            for word in ["idle", "check", "frozen", "repair"] {
-                // One may be refused while another is done.
-                let _ = world.say("c", word);
-            }
-            let _ = world.say("c", "idle");
-        });
+        // One may be refused while another is done, or while the device is suspended.
+        let speak = |words: [&'static str; 3]| {
+            set.world.spawn(move |world| words.iter().for_each(|word| drop(world.say("c", word))))
+        };
+        let speakers = [speak(["idle", "check", "frozen"]), speak(["repair", "frozen", "idle"])];
         let meddler = set.world.spawn(|world| again(world, Flags::EXISTS));
         write_and_read(&device, 6);
-        speaker.join().expect("no surprise");
+        speakers.into_iter().for_each(|speaker| speaker.join().expect("no surprise"));
         meddler.join().expect("no surprise");
         set.world.say("c", "idle").expect("a message");
         set.finish(device);

@@ -23,6 +23,7 @@ pub struct Keeper {
     sweep_ns: Option<u64>,
     resting: bool,
     starting: bool,
+    obeying: bool,
 }
 
 /// The thread's body.
@@ -61,6 +62,7 @@ impl Keeper {
             sweep_ns: None,
             resting: false,
             starting: false,
+            obeying: false,
         })
     }
 
@@ -73,17 +75,9 @@ impl Keeper {
 
     /// Does all that can be done now.
     fn turn(&mut self, core: &Core) {
-        let asked = core.state.with(|state| state.asked);
         self.obey(core);
         self.mark_waiting(core);
-        let point = self.sync.turn(core);
-        if !self.sync.is_waiting() {
-            core.state.with(|state| {
-                state.answered = asked;
-                state.heard = None;
-            });
-        }
-        match point {
+        match self.sync.turn(core) {
             Point::None => {}
             // What was copied is durable before the record says that it is there.
             Point::Note if self.flush(core) => drop(self.told(core)),
@@ -113,6 +107,11 @@ impl Keeper {
         if mem::take(&mut self.starting) {
             core.answer(Ok(()));
         }
+        let begun = !self.sync.is_waiting() || core.readonly || !core.is_running();
+        if self.obeying && begun {
+            self.obeying = false;
+            core.answer(Ok(()));
+        }
     }
 
     /// Does what commands and messages ask for.
@@ -133,14 +132,10 @@ impl Keeper {
                 core.standings_set();
                 core.answer(loaded);
             }
-        }
-        let wish = core.state.with(|state| {
-            let wish = state.wish.take();
-            state.heard = wish.or(state.heard);
-            wish
-        });
-        if let Some(wish) = wish {
-            self.sync.obey(core, wish);
+            Some(Order::Obey(wish)) => {
+                self.sync.obey(core, wish);
+                self.obeying = true;
+            }
         }
     }
 

@@ -50,13 +50,6 @@ pub(super) struct State {
     pub(super) starved_flushes: PartQueue,
     /// Writes that wait for another table.
     pub(super) held: PartQueue,
-    /// What a message asks for.
-    pub(super) wish: Option<Wish>,
-    /// What the thread heard of that, and has not begun.
-    pub(super) heard: Option<Wish>,
-    /// How often the thread was asked to look what there is to copy, and up to which it did.
-    pub(super) asked: u64,
-    pub(super) answered: u64,
     pub(super) mends: Mends,
 }
 
@@ -76,30 +69,53 @@ impl State {
             starved: PartQueue::new(),
             starved_flushes: PartQueue::new(),
             held: PartQueue::new(),
-            wish: None,
-            heard: None,
-            asked: 0,
-            answered: 0,
             mends: Mends::default(),
         }
     }
 }
 
-/// What a command wants of the thread, and how it ended; the command waits for that.
+/// What a command or a message wants of the thread, and how it ended.
 #[derive(Default)]
 pub(super) struct Orders {
     pub(super) order: Option<Order>,
     pub(super) answer: Option<Result<(), Failure>>,
-    /// One was given whose end nobody waited for.
-    pub(super) open: bool,
+    given: Given,
+}
+
+/// Is an order under way? There is one at a time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Given {
+    #[default]
+    None,
+    /// Somebody waits for its answer.
+    Awaited,
+    /// Nobody does.
+    Left,
 }
 
 impl Orders {
-    /// Nothing that was begun is under way.
+    /// Gives an order, unless another is under way.
+    fn give(&mut self, order: Order, given: Given) -> Option<()> {
+        self.close()?;
+        if self.given != Given::None {
+            return None;
+        }
+        self.order = Some(order);
+        self.given = given;
+        Some(())
+    }
+
+    /// The answer to the order that was given.
+    fn take(&mut self) -> Option<Result<(), Failure>> {
+        let answer = self.answer.take()?;
+        self.given = Given::None;
+        Some(answer)
+    }
+
+    /// What nobody waited for is not under way any more.
     fn close(&mut self) -> Option<()> {
-        if self.open {
-            drop(self.answer.take()?);
-            self.open = false;
+        if self.given == Given::Left {
+            drop(self.take()?);
         }
         Some(())
     }
@@ -114,6 +130,8 @@ pub(super) enum Order {
     Start,
     /// Stop copying, and take back the marks that can be.
     Rest,
+    /// Do what a message asks for.
+    Obey(Wish),
 }
 
 /// What a message asks for.
@@ -151,22 +169,20 @@ pub struct Core {
 }
 
 impl Core {
-    /// Thread context; sleeps. Has the thread do something.
+    /// Thread context; sleeps. Has the thread do something, after what others ask for.
     pub(super) fn ask(&self, order: Order) -> Result<(), Failure> {
-        self.settle();
-        self.orders.with(|orders| orders.order = Some(order));
-        self.mailbox.poke();
-        self.orders.wait_for(|orders| orders.answer.take())
+        self.give(order, Given::Awaited);
+        self.orders.wait_for(Orders::take)
     }
 
-    /// Thread context. Has the thread do something that cannot fail, or nothing that the record
-    /// would not show.
+    /// Thread context; sleeps until the thread is free. Has it do something that cannot fail, or
+    /// nothing that the record would not show.
     pub(super) fn begin(&self, order: Order) {
-        self.settle();
-        self.orders.with(|orders| {
-            orders.order = Some(order);
-            orders.open = true;
-        });
+        self.give(order, Given::Left);
+    }
+
+    fn give(&self, order: Order, given: Given) {
+        self.orders.wait_for(|orders| orders.give(order, given));
         self.mailbox.poke();
     }
 
@@ -198,40 +214,16 @@ impl Core {
         })
     }
 
-    /// Any context. What is being copied, or will be as soon as the thread looks.
+    /// Any context. What is being copied.
     pub fn progress(&self) -> Progress {
-        let (waits, wish) = self.state.with(|state| {
-            let waits = state.phase == Phase::Running && state.asked != state.answered;
-            (waits && !self.readonly, state.wish.or(state.heard))
-        });
-        let mut progress = self.progress.with(|progress| *progress);
-        if !waits {
-            return progress;
-        }
-        match wish {
-            None => {}
-            Some(Wish::Freeze) => progress.action = None,
-            Some(Wish::Begin(_) | Wish::Idle) => progress.frozen = false,
-        }
-        progress.frozen |= wish == Some(Wish::Freeze);
-        if progress.action.is_none() && !progress.frozen {
-            let begun = match wish {
-                Some(Wish::Begin(action)) => Some(action).filter(|action| action.compares()),
-                _ => None,
-            };
-            progress.action = self.needed().or(begun);
-            progress.position = 0;
-        }
-        progress
+        self.progress.with(|progress| *progress)
     }
 
-    /// Any context. Asks for something; EBUSY is the caller's to say.
+    /// Thread context; sleeps until the thread has begun what is asked for, which is when no
+    /// window is open any more. EBUSY is the caller's to say.
     pub fn wish(&self, wish: Wish) {
-        self.state.with(|state| {
-            state.wish = Some(wish);
-            state.asked = state.asked.wrapping_add(1);
-        });
-        self.mailbox.poke();
+        // Wishes are not refused.
+        let _ = self.ask(Order::Obey(wish));
     }
 
     /// Do requests come, and did they ever?

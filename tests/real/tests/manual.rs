@@ -3,7 +3,7 @@
 
 use dm_real::{Host, program, source_tree};
 use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -244,6 +244,46 @@ fn the_example_of_the_host_processs_manual_works() {
     });
     let half = |start: u64, name: &str| format!("{start} 131072 linear {folder}{name} 0");
     assert_eq!(printed, Ok(vec![half(0, "a.img"), half(131_072, "b.img")]));
+}
+
+#[test]
+fn the_example_of_linux_programs_makes_a_volume_in_an_image() {
+    if !dm_skip::have("lvm") || !dm_skip::have("mkfs.ext4") {
+        return;
+    }
+    let text = fs::read_to_string(source_tree().join("share/man/man8/dmhost.8")).expect("a manual");
+    let (_, text) = text.split_once("A volume group on an image file").expect("an example");
+    let (_, text) = text.split_once(".Bd -literal -offset indent\n").expect("a display");
+    let (example, _) = text.split_once(".Ed").expect("its end");
+    let stage = Stage::new();
+    let folder = stage.host.path("");
+    fs::create_dir(folder.join("locks")).expect("a folder");
+    let locks = folder.join("locks").display().to_string();
+    let settings = format!(
+        "global {{ locking_dir = \"{locks}\" event_activation = 0 }}\n\
+         backup {{ backup = 0 archive = 0 }}\nactivation {{ monitoring = 0 }}\n"
+    );
+    fs::write(folder.join("lvm.conf"), settings).expect("lvm's settings");
+    // Others may have a group of that name.
+    let group = format!("dmx{}", std::process::id());
+    let example = example.replace("vg/", &format!("{group}/"));
+    let example = example.replace(" vg ", &format!(" {group} "));
+    let before = "exec 2>&1; export LVM_SYSTEM_DIR=$PWD LVM_SUPPRESS_FD_WARNINGS=1
+         unset DM_DEV_DIR";
+    let printed = stage.shell(&format!("{before}\n{example}"));
+    let said = printed.as_ref().map_or_else(Clone::clone, |lines| lines.join("\n"));
+    if said.contains("no block devices") {
+        return dm_skip::skip("no loop devices, FUSE or device nodes");
+    }
+    assert!(printed.is_ok(), "{said}");
+    let image = fs::File::open(folder.join("disk.img")).expect("an image");
+    let mut magic = [[0; 8], [0; 8]];
+    for (at, bytes) in [512, (1 << 20) + 1024 + 56].into_iter().zip(&mut magic) {
+        image.read_exact_at(bytes, at).expect("its bytes");
+    }
+    assert!(magic[0] == *b"LABELONE" && magic[1][..2] == [0x53, 0xef], "{said}");
+    let used = stage.shell("losetup -j disk.img").expect("a list");
+    assert!(used.is_empty(), "{used:?}");
 }
 
 #[test]

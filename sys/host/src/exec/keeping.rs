@@ -6,6 +6,7 @@ use rustix::io::Errno;
 use std::collections::HashMap;
 use std::env;
 use std::fmt;
+use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::net::Shutdown;
 use std::os::fd::OwnedFd;
@@ -32,18 +33,18 @@ pub struct Keeping {
 }
 
 impl Keeping {
-    /// Starts the keeper, which gets a folder to itself.
+    /// Starts the keeper, which gets a folder to itself, and holds its lock as we do.
     ///
     /// # Errors
     /// A sentence, where there are no loop devices for us.
-    pub fn start(folder: &Path) -> Result<Self, String> {
+    pub fn start(folder: &Path, lock: &File) -> Result<Self, String> {
         let wrong = |error: std::io::Error| format!("loop devices: {error}");
         let (ours, theirs) = UnixStream::pair().map_err(wrong)?;
         let process = Command::new(env::current_exe().map_err(wrong)?)
             .arg(VERB)
             .arg(folder)
             .stdin(Stdio::from(OwnedFd::from(theirs)))
-            .stdout(Stdio::null())
+            .stdout(Stdio::from(lock.try_clone().map_err(wrong)?))
             .spawn()
             .map_err(wrong)?;
         let mut lines = BufReader::new(ours.try_clone().map_err(wrong)?).lines();

@@ -3,16 +3,16 @@
 
 use super::filter::Needs;
 use super::loops;
-use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
+use rustix::fs::{CWD, FileType, FlockOperation, Mode, OFlags, flock, makedev, mknodat, open};
 use rustix::io::Errno;
 use rustix::mount::{
     MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_change, unmount,
 };
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 use std::env;
-use std::fs::{self, DirBuilder};
+use std::fs::{self, DirBuilder, File};
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 /// The number of /dev/mapper/control, which is the same on every Linux.
@@ -26,6 +26,8 @@ const FOLDERS: u32 = 100;
 pub struct Place {
     /// A folder of our own.
     pub folder: PathBuf,
+    /// Says that the folder is somebody's, for as long as one of us lives.
+    pub lock: File,
     /// The directory that stands for /dev, for what reads `DM_DEV_DIR`.
     pub dev_dir: Option<PathBuf>,
     /// What could not be mounted or made, and has to be feigned.
@@ -40,10 +42,12 @@ impl Place {
     pub fn make() -> Result<Self, String> {
         let apart = leave_others();
         let parents = [PathBuf::from("/run"), env::temp_dir()];
-        let folder = folder(parents).map_err(|error| format!("no folder of our own: {error}"))?;
+        parents.iter().for_each(|parent| clear(parent));
+        let (folder, lock) =
+            folder(parents).map_err(|error| format!("no folder of our own: {error}"))?;
         let dev_dir = env::var_os("DM_DEV_DIR").filter(|dir| !dir.is_empty()).map(PathBuf::from);
         let needs = Needs { lookups: true, nodes: true };
-        let mut place = Self { folder, dev_dir, needs };
+        let mut place = Self { folder, lock, dev_dir, needs };
         match apart.and_then(|()| place.mount()) {
             Ok(()) => place.needs.lookups = false,
             Err(errno) => log::info!("no mounts of our own ({errno}): lists in /proc are feigned"),
@@ -109,17 +113,49 @@ fn leave_others() -> Result<(), Errno> {
     mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)
 }
 
-/// Makes a folder. Its name may be taken: by who has our number in another pid namespace, or had
-/// it and left nobody to clear up.
-fn folder(parents: [PathBuf; 2]) -> io::Result<PathBuf> {
+/// How the folders are called, before the number of the process.
+const NAME: &str = "dmhost-exec.";
+
+/// Has a folder for ourselves, if it is nobody's.
+fn lock(folder: &Path) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let lock = open(folder, flags, Mode::empty())?;
+    flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
+    Ok(lock.into())
+}
+
+/// Takes away the empty folders of those who were killed, keeper and all. Whether anybody
+/// lives whose folder it is only the lock tells: a mount there is seen by its owner alone, and
+/// would go with the folder.
+fn clear(parent: &Path) {
+    let entries = fs::read_dir(parent).into_iter().flatten().flatten();
+    for folder in entries.filter_map(|entry| {
+        let name = entry.file_name().into_string().ok()?;
+        let process = name.strip_prefix(NAME)?.split('.').next()?.to_owned();
+        (!Path::new("/proc").join(process).exists()).then(|| entry.path())
+    }) {
+        if let Ok(lock) = lock(&folder) {
+            let _ = fs::remove_dir(&folder);
+            drop(lock);
+        }
+    }
+}
+
+/// Makes a folder, and locks it. Its name may be taken: by who has our number in another pid
+/// namespace, or had it and left nobody to clear up.
+fn folder(parents: [PathBuf; 2]) -> io::Result<(PathBuf, File)> {
     let mut why = io::ErrorKind::NotFound.into();
     let process = std::process::id();
     for parent in parents {
-        let further = (1..FOLDERS).map(|next| format!("dmhost-exec.{process}.{next}"));
-        for name in [format!("dmhost-exec.{process}")].into_iter().chain(further) {
+        let further = (1..FOLDERS).map(|next| format!("{NAME}{process}.{next}"));
+        for name in [format!("{NAME}{process}")].into_iter().chain(further) {
             let folder = parent.join(name);
             match DirBuilder::new().mode(0o755).create(&folder) {
-                Ok(()) => return Ok(folder),
+                // Another one that clears up may have taken it away before it was locked.
+                Ok(()) => match lock(&folder) {
+                    Ok(lock) if lock.metadata()?.nlink() != 0 => return Ok((folder, lock)),
+                    _ => continue,
+                },
                 Err(error) => why = error,
             }
             if why.kind() != io::ErrorKind::AlreadyExists {
@@ -168,7 +204,7 @@ mod tests {
     #[test]
     fn a_folder_is_found_beside_those_that_others_have_and_beside_a_place_that_is_none() {
         let parent = tempfile::TempDir::new().unwrap();
-        let find = || folder([PathBuf::from("/nowhere"), parent.path().to_owned()]).unwrap();
+        let find = || folder([PathBuf::from("/nowhere"), parent.path().to_owned()]).unwrap().0;
         let name = format!("dmhost-exec.{}", std::process::id());
         assert_eq!(find(), parent.path().join(&name));
         assert_eq!(find(), parent.path().join(name.clone() + ".1"));
@@ -176,6 +212,27 @@ mod tests {
         (3..FOLDERS).for_each(|_| drop(find()));
         let full = folder([PathBuf::from("/nowhere"), parent.path().to_owned()]);
         assert_eq!(full.unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+    }
+
+    #[test]
+    fn folders_of_the_dead_are_taken_away_and_those_of_others_are_not() {
+        let parent = tempfile::TempDir::new().unwrap();
+        let make = |name: &str| {
+            let folder = parent.path().join(name);
+            fs::create_dir(&folder).unwrap();
+            folder
+        };
+        // No process has such a number.
+        let [dead, full, held] = [9, 8, 7].map(|nr| make(&format!("{NAME}99999999{nr}.1")));
+        let (mine, alive) = (make("else"), make(&format!("{NAME}1")));
+        fs::write(full.join("file"), "").unwrap();
+        let lock = lock(&held).unwrap();
+        clear(parent.path());
+        assert!(!dead.exists());
+        assert!([&full, &held, &mine, &alive].iter().all(|folder| folder.exists()));
+        drop(lock);
+        clear(parent.path());
+        assert!(!held.exists() && full.exists());
     }
 
     #[test]

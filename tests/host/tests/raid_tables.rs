@@ -179,6 +179,25 @@ fn a_refused_table_changes_nothing_of_a_set_in_use() {
 }
 
 #[test]
+fn a_member_of_another_kind_of_set_is_refused() {
+    let (set, other) = (Set::new(2), Set::new(2));
+    set.remove(set.equal(2048, RAID1));
+    other.remove(other.equal(2048, "raid10 3 64 region_size 64"));
+    let kept = set.meta[1].bytes();
+    let mut foreign = other.meta[1].bytes();
+    // Older than those of the set, so that they count.
+    foreign[16..24].copy_from_slice(&1_u64.to_le_bytes());
+    set.meta[1].set_bytes(0, &foreign);
+    let refused = set.world.try_create("r", &set.table(2048, RAID1)).expect_err("another set");
+    let why =
+        "member 1 is of another set, with level, layout and chunk (10, 258, 64), not (1, 0, 0)";
+    assert!(refused.message.contains(why), "{}", refused.message);
+    assert!(set.meta[1].bytes() == foreign, "nothing was written");
+    set.meta[1].set_bytes(0, &kept);
+    set.remove(set.equal(2048, RAID1));
+}
+
+#[test]
 fn nothing_is_written_to_a_raid0_that_is_read_only() {
     let set = Set::new(2);
     set.world.make("r").expect("a device");

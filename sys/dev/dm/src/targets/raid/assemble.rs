@@ -167,6 +167,13 @@ fn known(
         let was = block.position;
         return refuse(format!("member {member} was member {was}, and members cannot change"));
     }
+    let kind = |block: &Superblock| (block.level, block.layout, block.chunk);
+    if kind(block) != kind(fresh) {
+        let (is, other) = (kind(block), kind(fresh));
+        return refuse(format!(
+            "member {member} is of another set, with level, layout and chunk {is:?}, not {other:?}"
+        ));
+    }
     // Members in use may not have been told of the last events, each of which was cut short.
     Ok(match block.recovered {
         _ if !first && fresh.is_failed(block.position) => Begin::Back { events: block.events },

@@ -156,15 +156,19 @@ new_case a_mirror_of_raidframe 600
 a_mirror_of_raidframe_body() {
 	need raidctl
 	stamp
-	make half1 "0 65536 linear $b1 0"
-	make half2 "0 65536 linear $b2 0"
+	# One with a name that a disk's would not hold.
+	half1=half1 half2=half2_of_a_mirror_of_raidframe
+	make $half1 "0 65536 linear $b1 0"
+	make $half2 "0 65536 linear $b2 0"
+	# Whatever lay there must not be taken for labels.
+	for half in $half1 $half2; do dd if=/dev/zero of=$m/r$half bs=64k count=2 2>/dev/null; done
 	for place in raid0a raid0d; do [ -e /dev/$place ] || (cd /dev && sh MAKEDEV raid0); done
 	cat >raid.conf <<-END
 		START array
 		1 2 0
 		START disks
-		$m/half1
-		$m/half2
+		$m/$half1
+		$m/$half2
 		START layout
 		32 1 1 1
 		START queue
@@ -176,12 +180,12 @@ a_mirror_of_raidframe_body() {
 	dd if=/dev/urandom of=data bs=64k count=16 2>/dev/null
 	dd if=data of=/dev/rraid0d bs=64k 2>/dev/null || atf_fail "a write"
 	same data "$(sectors /dev/rraid0d 0 2048)" "$(sectors data 0 2048)"
-	hide half1
-	dm remove half1
-	show half1
-	exists half1 || atf_fail "removed below RAIDframe"
+	hide $half1
+	dm remove $half1
+	show $half1
+	exists $half1 || atf_fail "removed below RAIDframe"
 	raidctl -u raid0 >said 2>&1 || atf_fail "raidctl -u: $(cat said)"
-	same "both halves" "$(sectors $m/rhalf1 64 2048)" "$(sectors $m/rhalf2 64 2048)"
+	same "both halves" "$(sectors $m/r$half1 64 2048)" "$(sectors $m/r$half2 64 2048)"
 }
 
 tidy_up() {

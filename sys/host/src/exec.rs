@@ -91,7 +91,7 @@ impl Serving {
         // The keeper first, so that it has nothing of ours.
         let keeping = match place.needs.nodes {
             true => Err("device nodes cannot be made here".to_owned()),
-            false => Keeping::start(&place.folder, &place.lock),
+            false => Keeping::start(place),
         };
         let family = Arc::new(Family::adopt());
         let registry = Registry::current();

@@ -41,6 +41,13 @@ fn loops(process: u32) -> Vec<PathBuf> {
     bound.collect()
 }
 
+/// Are the nodes of one `dmhost exec` there?
+fn has_nodes(process: u32) -> bool {
+    let start = format!(".dmhost-exec.{process}-");
+    let mut entries = fs::read_dir("/dev").into_iter().flatten().flatten();
+    entries.any(|entry| entry.file_name().to_string_lossy().starts_with(&start))
+}
+
 #[test]
 fn linuxs_dmsetup_makes_asks_changes_and_removes() {
     let Some(said) = script(
@@ -121,6 +128,27 @@ END
     let words: Vec<&str> = said.split_whitespace().collect();
     let expected = ["l", "40.00m", "linear", "s", "24.00m", "striped", "1", "1", "1", "41943040"];
     assert_eq!(words, expected);
+}
+
+#[test]
+fn lvm_finds_mapped_devices_by_the_names_they_have() {
+    if !dm_skip::have("lvm") {
+        return;
+    }
+    let Some(said) = script(
+        "export LVM_SUPPRESS_FD_WARNINGS=1 LVM_SYSTEM_DIR=$PWD; truncate -s 64M one; mkdir locks
+         echo \"global/locking_dir=\\\"$PWD/locks\\\"\" >lvm.conf
+         one=$(losetup -f --show one); trap 'losetup -d $one' EXIT; group=dmn$$
+         dmsetup create under$$ --table \"0 129024 linear $one 2048\"
+         vgcreate $group /dev/mapper/under$$ >/dev/null
+         lvcreate -y -n l -L 8M --monitor n $group >/dev/null
+         lvs --noheadings -o lv_size $group; dmsetup deps -o devname $group-l | grep -c under
+         (lvremove -y $group; vgremove $group) >/dev/null
+         dmsetup remove --retry under$$; dmsetup ls",
+    ) else {
+        return;
+    };
+    assert_eq!(said, "  8.00m\n1\nNo devices found\n");
 }
 
 #[test]
@@ -279,11 +307,13 @@ fn nothing_is_left_of_one_that_is_killed_while_a_file_system_is_written_to() {
     assert!(ready && path.join("ready").exists(), "{errors}");
     let made = loops(number);
     assert!(made.len() >= 2, "{made:?}");
+    assert!(has_nodes(number));
     thread::sleep(Duration::from_millis(300));
     run(Command::new("kill").args(["-9", &number.to_string()]));
     let _ = process.wait();
     assert!(wait_for(|| loops(number).is_empty()), "{:?}", loops(number));
     assert!(wait_for(|| !Path::new(&format!("/run/dmhost-exec.{number}")).exists()));
+    assert!(wait_for(|| !has_nodes(number)));
     let group = || Command::new("pgrep").args(["-g", &number.to_string()]).output();
     assert!(wait_for(|| group().is_ok_and(|found| found.stdout.is_empty())), "it goes on alone");
 }
@@ -336,6 +366,7 @@ fn what_is_left_when_the_keeper_is_killed_too_the_next_one_takes_away() {
     let _ = start("true").wait();
     assert!(!devices[0].exists(), "{devices:?}");
     assert!(!Path::new(&format!("/run/dmhost-exec.{number}")).exists());
+    assert!(!has_nodes(number));
 }
 
 fn wait_for(mut condition: impl FnMut() -> bool) -> bool {

@@ -15,10 +15,11 @@ pub fn run(verb: &Verb) -> ExitCode {
     });
     let done = match verb {
         Verb::Exec { command, .. } => exec::run(command).map(ExitCode::from),
-        Verb::KeepLoops { folder } => {
+        Verb::KeepLoops { folder, nodes } => {
             let stream = io::stdin().as_fd().try_clone_to_owned();
             let stream = stream.map_err(|error| error.to_string());
-            let kept = stream.and_then(|stream| keeper::serve(stream.into(), folder));
+            let kept =
+                stream.and_then(|stream| keeper::serve(stream.into(), folder, nodes.as_deref()));
             kept.map(|()| ExitCode::SUCCESS)
         }
     };

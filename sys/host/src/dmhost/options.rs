@@ -94,6 +94,8 @@ pub enum Verb {
     KeepLoops {
         /// A folder for it alone
         folder: PathBuf,
+        /// What is seen as /dev/mapper
+        nodes: Option<PathBuf>,
     },
 }
 

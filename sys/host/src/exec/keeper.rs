@@ -41,11 +41,12 @@ struct Keeper {
     out: Mutex<UnixStream>,
 }
 
-/// Keeps loop devices for whoever is at the other end, until that is gone; `folder` is its own.
+/// Keeps loop devices for whoever is at the other end, until that is gone; `folder` is its own,
+/// and `nodes` has the nodes of mapped devices.
 ///
 /// # Errors
 /// A sentence when there are no loop devices to keep; it was sent, too.
-pub fn serve(stream: UnixStream, folder: &Path) -> Result<(), String> {
+pub fn serve(stream: UnixStream, folder: &Path, nodes: Option<&Path>) -> Result<(), String> {
     // What ends the program ends it through the other end.
     let _ = rustix::process::setsid();
     let parent = rustix::process::getppid();
@@ -78,6 +79,7 @@ pub fn serve(stream: UnixStream, folder: &Path) -> Result<(), String> {
         // Nobody else is left to do it.
         let _ = unmount(folder, UnmountFlags::DETACH);
         let _ = fs::remove_dir(folder);
+        let _ = nodes.map(fs::remove_dir_all);
     }
     Ok(())
 }

@@ -1,12 +1,12 @@
 //! Our end of the talk with the keeper.
 
 use super::loops::Shape;
+use super::place::Place;
 use crate::kern::hold;
 use rustix::io::Errno;
 use std::collections::HashMap;
 use std::env;
 use std::fmt;
-use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::net::Shutdown;
 use std::os::fd::OwnedFd;
@@ -37,14 +37,15 @@ impl Keeping {
     ///
     /// # Errors
     /// A sentence, where there are no loop devices for us.
-    pub fn start(folder: &Path, lock: &File) -> Result<Self, String> {
+    pub fn start(place: &Place) -> Result<Self, String> {
         let wrong = |error: std::io::Error| format!("loop devices: {error}");
         let (ours, theirs) = UnixStream::pair().map_err(wrong)?;
         let process = Command::new(env::current_exe().map_err(wrong)?)
             .arg(VERB)
-            .arg(folder)
+            .arg(&place.folder)
+            .args(&place.nodes)
             .stdin(Stdio::from(OwnedFd::from(theirs)))
-            .stdout(Stdio::from(lock.try_clone().map_err(wrong)?))
+            .stdout(Stdio::from(place.lock.try_clone().map_err(wrong)?))
             .spawn()
             .map_err(wrong)?;
         let mut lines = BufReader::new(ours.try_clone().map_err(wrong)?).lines();

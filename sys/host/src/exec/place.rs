@@ -28,6 +28,8 @@ pub struct Place {
     pub folder: PathBuf,
     /// Says that the folder is somebody's, for as long as one of us lives.
     pub lock: File,
+    /// What is seen as /dev/mapper, if that lies beside the system's nodes.
+    pub nodes: Option<PathBuf>,
     /// The directory that stands for /dev, for what reads `DM_DEV_DIR`.
     pub dev_dir: Option<PathBuf>,
     /// What could not be mounted or made, and has to be feigned.
@@ -47,7 +49,7 @@ impl Place {
             folder(parents).map_err(|error| format!("no folder of our own: {error}"))?;
         let dev_dir = env::var_os("DM_DEV_DIR").filter(|dir| !dir.is_empty()).map(PathBuf::from);
         let needs = Needs { lookups: true, nodes: true };
-        let mut place = Self { folder, lock, dev_dir, needs };
+        let mut place = Self { folder, lock, nodes: None, dev_dir, needs };
         match apart.and_then(|()| place.mount()) {
             Ok(()) => place.needs.lookups = false,
             Err(errno) => log::info!("no mounts of our own ({errno}): lists in /proc are feigned"),
@@ -66,7 +68,7 @@ impl Place {
     }
 
     /// Mounts what only the program shall see.
-    fn mount(&self) -> Result<(), Errno> {
+    fn mount(&mut self) -> Result<(), Errno> {
         let empty: Option<&std::ffi::CStr> = Some(c"mode=755");
         mount("dmhost", &self.folder, "tmpfs", MountFlags::NOSUID, empty)?;
         for (list, text) in lists() {
@@ -75,10 +77,21 @@ impl Place {
             mount_bind(&own, Path::new("/proc").join(list))?;
         }
         if self.dev_dir.is_none() {
-            let mapper = "/dev/mapper";
+            let mapper = Path::new("/dev/mapper");
             let made = DirBuilder::new().recursive(true).mode(0o755).create(mapper);
             made.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
-            mount("dmhost", mapper, "tmpfs", MountFlags::NOSUID, empty)?;
+            self.nodes = nodes(&self.folder, &self.lock).filter(|nodes| {
+                // lvm looks for disks in the file system of /dev only.
+                let made = DirBuilder::new().mode(0o755).create(nodes).is_ok();
+                let bound = made && mount_bind(nodes, mapper).is_ok();
+                if made && !bound {
+                    let _ = fs::remove_dir(nodes);
+                }
+                bound
+            });
+            if self.nodes.is_none() {
+                mount("dmhost", mapper, "tmpfs", MountFlags::NOSUID, empty)?;
+            }
         }
         Ok(())
     }
@@ -101,6 +114,9 @@ impl Place {
         } else {
             let _ = unmount(&self.folder, UnmountFlags::DETACH);
             let _ = fs::remove_dir(&self.folder);
+            if let Some(nodes) = &self.nodes {
+                let _ = fs::remove_dir_all(nodes);
+            }
         }
     }
 }
@@ -115,6 +131,13 @@ fn leave_others() -> Result<(), Errno> {
 
 /// How the folders are called, before the number of the process.
 const NAME: &str = "dmhost-exec.";
+
+/// Where the nodes are of the one whose folder this is. No other folder of the machine, in
+/// whatever file system, has the same.
+fn nodes(folder: &Path, lock: &File) -> Option<PathBuf> {
+    let (name, of) = (folder.file_name()?.to_str()?, lock.metadata().ok()?);
+    Some(PathBuf::from(format!("/dev/.{name}-{:x}-{:x}", of.dev(), of.ino())))
+}
 
 /// Has a folder for ourselves, if it is nobody's.
 fn lock(folder: &Path) -> io::Result<File> {
@@ -135,8 +158,10 @@ fn clear(parent: &Path) {
         (!Path::new("/proc").join(process).exists()).then(|| entry.path())
     }) {
         if let Ok(lock) = lock(&folder) {
+            if let Some(nodes) = nodes(&folder, &lock) {
+                let _ = fs::remove_dir_all(nodes);
+            }
             let _ = fs::remove_dir(&folder);
-            drop(lock);
         }
     }
 }

@@ -278,6 +278,7 @@ def crypt(options, results):
     part = "netbsd, crypt"
     ways = {
         "cgd aes-cbc": "/dev/rcgd0d",
+        "crypt aes-cbc-plain64": "/dev/mapper/rplain",
         "crypt aes-cbc-essiv:sha256": "/dev/mapper/ressiv",
         "crypt aes-cbc-eboiv": "/dev/mapper/reboiv",
         "crypt aes-xts-plain64": "/dev/mapper/rxts",
@@ -288,6 +289,7 @@ def crypt(options, results):
         key = "dd if=/dev/urandom bs=32 count=1 2>/dev/null"
         machine.must(f"{key} | PATH=/tmp/dm:$PATH cgdconfig -s cgd0 {DISK1} aes-cbc 256")
         for name, cipher, key in (
+            ("plain", "aes-cbc-plain64", KEY),
             ("essiv", "aes-cbc-essiv:sha256", KEY),
             ("eboiv", "aes-cbc-eboiv", KEY),
             ("xts", "aes-xts-plain64", KEY + KEY[::-1]),

@@ -4,8 +4,9 @@
 use dm::kern::disk::Op;
 use dm_play::pattern::fill;
 use dm_protocol::{Action, Errno};
+use dm_tests::outage::Outage;
 use dm_tests::raid::{RAID1, Set};
-use dm_tests::{Disk, until};
+use dm_tests::{Disk, Random, until};
 
 #[test]
 fn a_member_that_a_write_fails_on_is_out_of_use_and_the_others_note_it() {
@@ -236,5 +237,71 @@ fn a_disk_of_another_set_gets_everything() {
         set.is("AA 2048/2048 idle");
         assert!(other.bytes() == set.data[0].bytes(), "{position}, {events}");
         set.remove(device);
+    }
+}
+
+/// A raid0 in whose life call `n` fails. False if there were fewer.
+fn raid0(n: u64) -> bool {
+    let set = Set::new(2);
+    let (table, faults) = (set.table(4096, "raid0 1 64"), &set.world.context.faults);
+    let twice = |act: &dyn Fn() -> bool| assert!(act() || faults.hit() && act(), "call {n}");
+    faults.fail_nth(n);
+    twice(&|| set.world.try_create("r", &table).is_ok());
+    let device = set.world.open("r");
+    let written = device.write(0, &fill(5, 0, 4096));
+    assert!(written.is_ok() || faults.hit());
+    let _ = (device.read(0, 4096), device.flush());
+    twice(&|| set.world.on("r", Action::Suspend).is_ok());
+    twice(&|| set.world.load("r", &table).is_ok());
+    twice(&|| set.world.on("r", Action::Resume).is_ok());
+    let hit = faults.hit();
+    faults.fail_nth(0);
+    device.write(0, &fill(6, 0, 4096)).expect("it stays in use");
+    assert!(device.read(0, 4096).expect("a read") == fill(6, 0, 4096));
+    set.remove(device);
+    // Without one superblock it would be refused for ever.
+    let device = set.create(4096, "raid0 1 64", &[]);
+    assert!(device.read(0, 4096).expect("a read") == fill(6, 0, 4096), "call {n}");
+    set.remove(device);
+    hit
+}
+
+#[test]
+fn a_raid0_outlives_every_call_that_fails() {
+    let mut n = 1;
+    while raid0(n) {
+        n += 1;
+    }
+    assert!(n > 20, "only {n} calls");
+}
+
+#[test]
+fn a_new_set_is_loaded_again_whenever_the_power_went() {
+    for words in
+        ["raid0 1 64", RAID1, "raid10 3 64 region_size 64", "raid1 4 0 nosync region_size 64"]
+    {
+        let (set, mut random) = (Set::new(3), Random::new(1));
+        let length = if words.starts_with("raid1 ") { 2048 } else { 3072 };
+        let disks: Vec<_> = set.meta.iter().chain(&set.data).cloned().collect();
+        disks.iter().for_each(|disk| disk.record());
+        let device = set.create(length, words, &[]);
+        set.idle();
+        set.remove(device);
+        let mut outage = Outage::of(&disks);
+        let moments = outage.moments.clone();
+        assert!(moments.len() > 6);
+        for at in moments {
+            outage.cut(at, &mut random);
+            outage.put(&disks);
+            let device = set.create(length, words, &[]);
+            set.idle();
+            set.remove(device);
+            // Then a new disk is no member of it, and members have their places.
+            let bytes = disks[1].bytes();
+            disks[1].set_bytes(0, &[0; 512]);
+            let refused = set.world.try_create("r", &set.table(length, words));
+            assert!(refused.expect_err("new").message.contains("has no superblock"));
+            disks[1].set_bytes(0, &bytes);
+        }
     }
 }

@@ -38,6 +38,13 @@ pub enum Seen {
     Block(Superblock),
 }
 
+impl Seen {
+    /// Is it a superblock that counts only beside those of the others?
+    pub fn is_draft(&self) -> bool {
+        matches!(self, Self::Block(block) if block.is_draft())
+    }
+}
+
 /// How a member begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Begin {
@@ -91,8 +98,9 @@ pub fn assemble(wanted: &Wanted, seen: &[Seen]) -> Result<Assembly, Failure> {
         Some(Seen::Block(block)) if !rebuilt(member) && wanted.sync != Some(true) => Some(block),
         _ => None,
     };
-    // Of equals the first.
-    let freshest = (0..seen.len()).rev().filter(|member| block(*member).is_some());
+    // Of equals the first. Drafts alone are none.
+    let good = |member: &usize| block(*member).is_some_and(|block| !block.is_draft());
+    let freshest = (0..seen.len()).rev().filter(good);
     let freshest = freshest.max_by_key(|member| block(*member).map(|block| block.events));
     let Some((first, fresh)) = freshest.and_then(|first| Some((first, block(first)?))) else {
         return begin(wanted, seen, rebuilt);

@@ -28,6 +28,8 @@ pub struct Ledger {
     regions: u64,
     region_sectors: u64,
     sleep_ns: u64,
+    /// No member has a superblock: drafts come first.
+    fresh: bool,
     /// Superblocks have to be written, as of a new event.
     update: bool,
     /// They say that all members in use are equal.
@@ -122,6 +124,7 @@ impl Ledger {
             regions,
             region_sectors,
             sleep_ns: sleep_ms.saturating_mul(1_000_000),
+            fresh: false,
             update: false,
             clean: false,
             marking: false,
@@ -162,6 +165,7 @@ impl copies::Ledger for Ledger {
         let assembly = assemble(&self.wanted, &seen(present, &self.metas))?;
         self.load_bitmaps(core, &assembly)?;
         self.events = assembly.events;
+        self.fresh = assembly.fresh && assembly.events == 0;
         self.stand(core, &assembly);
         if !core.geometry.enough(|on| core.members.get(on).is_some_and(copies::Member::is_live)) {
             return Err(Failure::new(Errno::EINVAL, "too many members are not up to date"));

@@ -61,57 +61,61 @@ impl Raid0 {
         Ok(raid)
     }
 
-    /// Do the superblocks say that these are its members? True if there are none.
+    /// Do the superblocks say that these are its members? True if they have to be written.
     fn look(&self) -> Result<bool, Failure> {
         if self.metas.iter().all(Option::is_none) {
             return Ok(false);
         }
         let seen = seen(self.data.iter().map(|_| true), &self.metas);
-        // A raid0 has nothing to lose: members without superblocks are taken as they are.
-        let without = |seen: &Seen| matches!(seen, Seen::Empty);
-        if seen.iter().all(without) {
-            return Ok(true);
-        }
+        let drafts = seen.iter().any(Seen::is_draft);
         let assembly = assemble(&self.wanted, &seen)?;
+        // A raid0 has nothing to lose: members without superblocks are taken as they are.
         match assembly.begins.iter().all(|begin| *begin == Begin::Live) {
-            true => Ok(false),
+            true => Ok(assembly.fresh || drafts),
             false => Err(Failure::new(Errno::EINVAL, "the members are not all up to date")),
         }
     }
 
-    /// Writes superblocks on members that have none.
+    /// Writes superblocks on members that have none: drafts first, so that a member without one
+    /// is none of the set's once another has a good one.
     fn put_down(&self) -> Result<(), Errno> {
-        for (number, meta) in self.metas.iter().enumerate() {
-            let Some(meta) = meta else { continue };
-            let Wanted { level, layout, chunk, members, each, length, .. } = self.wanted;
-            let block = Superblock {
-                extended: true,
-                unknown: (0, 0),
-                members,
-                position: number as u32,
-                events: 1,
-                failed: [0; 4],
-                recovered: NOWHERE,
-                synced: NOWHERE,
-                level,
-                layout,
-                chunk,
-                flags: 0,
-                reshape: NOWHERE,
-                new_level: level,
-                new_layout: layout,
-                new_chunk: chunk,
-                delta: 0,
-                array_sectors: length,
-                data_offset: 0,
-                new_data_offset: 0,
-                sectors: each,
-            };
-            let mut buffer = Buffer::new(Sectors(u64::from(meta.sector_size()) / SECTOR_SIZE))?;
-            block.write(buffer.bytes_mut());
-            meta.transfer(Op::Write, true, Sector(0), &mut buffer)?;
+        for draft in [true, false] {
+            for (number, meta) in self.metas.iter().enumerate() {
+                let Some(meta) = meta else { continue };
+                let sectors = Sectors(u64::from(meta.sector_size()) / SECTOR_SIZE);
+                let mut buffer = Buffer::new(sectors)?;
+                self.superblock(number as u32, draft).write(buffer.bytes_mut());
+                meta.transfer(Op::Write, true, Sector(0), &mut buffer)?;
+            }
         }
         Ok(())
+    }
+
+    fn superblock(&self, position: u32, draft: bool) -> Superblock {
+        let Wanted { level, layout, chunk, members, each, length, .. } = self.wanted;
+        Superblock {
+            extended: true,
+            unknown: (0, 0),
+            members,
+            position,
+            events: u64::from(!draft),
+            failed: [0; 4],
+            recovered: NOWHERE,
+            synced: NOWHERE,
+            level,
+            layout,
+            chunk,
+            flags: 0,
+            reshape: NOWHERE,
+            new_level: level,
+            new_layout: layout,
+            new_chunk: chunk,
+            delta: 0,
+            array_sectors: length,
+            data_offset: 0,
+            new_data_offset: 0,
+            sectors: each,
+        }
     }
 
     fn place(&self, sector: u64) -> Place {

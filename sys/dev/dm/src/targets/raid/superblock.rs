@@ -132,6 +132,11 @@ impl Superblock {
         put(bytes, INCOMPATIBLE, &self.unknown.1.to_le_bytes());
     }
 
+    /// Was it written before all members of a new set had one?
+    pub const fn is_draft(&self) -> bool {
+        self.events == 0
+    }
+
     /// Was this member out of use?
     pub fn is_failed(&self, member: u32) -> bool {
         let word = self.failed.get(member as usize / 64);

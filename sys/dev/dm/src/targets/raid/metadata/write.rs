@@ -24,10 +24,18 @@ impl Ledger {
             let head = self.head;
             self.pages.iter_mut().for_each(|pages| pages.change_head(|bytes| head.write(bytes)));
         }
+        if self.fresh {
+            // Who has none when another has a good one is new.
+            let failed = self.write_blocks(core, true, false);
+            if failed != 0 {
+                return failed;
+            }
+            self.fresh = false;
+        }
         // Superblocks call the members unequal before any mark is durable, and equal after all
         // are gone. A bitmap is never older than its superblock.
         if dirty && self.clean && !self.update {
-            let failed = self.write_blocks(core, false);
+            let failed = self.write_blocks(core, false, false);
             if failed != 0 {
                 return failed;
             }
@@ -36,7 +44,7 @@ impl Ledger {
         if failed != 0 || !(self.update || self.clean == dirty) {
             return failed;
         }
-        let failed = self.write_blocks(core, !dirty);
+        let failed = self.write_blocks(core, false, !dirty);
         self.update = failed != 0;
         failed
     }
@@ -60,7 +68,7 @@ impl Ledger {
 
     /// Writes the superblocks of all members that are written to, one after the other. Those
     /// that come back are first: until they say so themselves others must not let them in.
-    fn write_blocks(&mut self, core: &Core, clean: bool) -> u64 {
+    fn write_blocks(&mut self, core: &Core, draft: bool, clean: bool) -> u64 {
         self.clean = clean;
         let mut failed_bits = [0_u64; 4];
         for (number, member) in core.members.iter().enumerate() {
@@ -81,7 +89,10 @@ impl Ledger {
         };
         for (number, _) in of(Standing::Returning).chain(of(Standing::Live)) {
             let Some(Some(meta)) = self.metas.get(number) else { continue };
-            let block = self.superblock(core, number, failed_bits, clean);
+            let mut block = self.superblock(core, number, failed_bits, clean);
+            if draft {
+                block.events = 0;
+            }
             self.block.resize(block_bytes(meta), 0);
             block.write(&mut self.block);
             let only = |member: usize| (member == number).then_some((meta, Sector(0)));

@@ -3,6 +3,7 @@
 
 use dm::kern::disk::Op;
 use dm_protocol::{Action, Errno, Sector, Sectors};
+use dm_tests::snapshot::lines;
 use dm_tests::{DiskSpec, World, until};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -73,4 +74,60 @@ fn a_suspension_waits_for_them_and_they_are_counted() {
     let reads = opened.stats().total()[Op::Read.index()];
     assert_eq!((reads.requests, reads.errors, reads.sectors), (2, 1, 8));
     world.on("d", Action::Resume).expect("resumed");
+}
+
+#[test]
+fn what_lies_in_one_chunk_goes_straight_and_what_crosses_chunks_does_not() {
+    let world = World::new();
+    let disks = [world.disk(64), world.disk(64)];
+    let (a, b) = (disks[0].name(), disks[1].name());
+    let striped = format!("0 32 striped 2 8 {a} 16 {b} 0");
+    let device = world.create("d", &format!("{striped}\n32 8 unstriped 2 8 1 {b} 0"));
+    assert_eq!(place(&device, Op::Read, 0, 8), Some(16));
+    assert_eq!(place(&device, Op::Write, 9, 7), Some(1));
+    assert_eq!(place(&device, Op::Read, 17, 7), Some(25));
+    assert_eq!(place(&device, Op::Read, 31, 1), Some(15));
+    assert_eq!(place(&device, Op::Read, 7, 2), None, "two chunks");
+    assert_eq!(place(&device, Op::Read, 0, 9), None, "a chunk and more");
+    assert_eq!(place(&device, Op::Read, 31, 2), None, "two segments");
+    assert_eq!(place(&device, Op::Read, 32, 8), Some(8), "unstriped computes, too");
+    assert_eq!(place(&device, Op::Read, 32, u64::MAX), None, "more than there is");
+}
+
+#[test]
+fn a_target_that_keeps_anything_is_not_asked() {
+    let world = World::new();
+    let disk = world.disk(64);
+    let (a, other) = (disk.name(), world.disk(64));
+    let b = other.name();
+    let tables = [
+        format!("0 8 delay {a} 0 1"),
+        format!("0 8 flakey {a} 0 10 10"),
+        format!("0 8 mirror core 1 8 2 {a} 0 {b} 0"),
+    ];
+    for (nr, table) in tables.iter().enumerate() {
+        let device = world.create(&format!("d{nr}"), table);
+        assert_eq!(place(&device, Op::Read, 0, 8), None, "{table}");
+        drop(device);
+        world.on(&format!("d{nr}"), Action::Remove).expect("removed");
+    }
+}
+
+#[test]
+fn an_error_is_told_to_the_stripe_it_came_from() {
+    let world = World::new();
+    let disks = [world.disk(64), world.disk(64)];
+    let (a, b) = (disks[0].name(), disks[1].name());
+    let device = world.create("d", &format!("0 32 striped 2 8 {a} 0 {b} 0"));
+    let straight =
+        |at| device.opened().straight(Op::Write, Sector(at), Sectors(8)).expect("straight").0;
+    straight(0).end(None);
+    straight(8).end(Some(Errno::EOPNOTSUPP));
+    let (a, b) = (disks[0].devno(), disks[1].devno());
+    let status = || lines(&world, "d", true);
+    assert_eq!(status(), [format!("0 32 striped 2 {a} {b} 1 AA")]);
+    straight(24).end(Some(Errno::EIO));
+    assert_eq!(status(), [format!("0 32 striped 2 {a} {b} 1 AD")]);
+    straight(16).end(Some(Errno::EIO));
+    assert_eq!(status(), [format!("0 32 striped 2 {a} {b} 1 DD")]);
 }

@@ -21,10 +21,11 @@ impl Opened {
         io::start(unsafe { IoRef::take(cell, self.device()) });
     }
 
-    /// Strategy context. For a read or a write that lies on one disk as it is, and is not asked
-    /// to be durable: the disk's handle and the sector there. The platform sends it itself, and
-    /// says when it is over. None if it has to be handed over with [`Opened::strategy`].
-    #[inline]
+    /// Strategy context. For a read or a write that lies on one disk in order, and is not
+    /// asked to be durable: the disk's handle and the sector there. The platform sends it
+    /// itself, and says when it is over, and how. None if it has to be handed over with
+    /// [`Opened::strategy`].
+    #[inline(always)]
     #[must_use]
     pub fn straight(
         &self,

@@ -71,13 +71,19 @@ impl Index {
 
     /// Which range holds `at`: the first whose end is beyond it.
     #[must_use]
-    #[inline]
+    #[inline(always)]
     pub fn find(&self, at: u64) -> Option<Found> {
         if self.count == 1 {
             // A table of one segment is the usual one.
             let Leaf([[(end, note), ..], ..]) = *self.leaves.first()?;
             return (at < end).then_some(Found { nr: 0, end, note });
         }
+        self.search(at)
+    }
+
+    /// As `find`, among several.
+    #[inline(never)]
+    fn search(&self, at: u64) -> Option<Found> {
         let place = match &self.above {
             Above::Short(levels) => levels.find(u32::try_from(at).ok()?)?,
             Above::Long(levels) => levels.find(at)?,

@@ -6,7 +6,7 @@ use crate::kern::disk::{Disk, Op};
 use crate::loader::Loader;
 use crate::lower::Lower;
 use crate::params::Params;
-use crate::target::{Setup, Target, TargetType};
+use crate::target::{Mapping, Range, Setup, Target, TargetType};
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::format;
@@ -135,7 +135,7 @@ impl Table {
     }
 
     /// Where a sector lives.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn place(&self, at: Sector) -> Option<Place<'_>> {
         let found = self.index.find(at.0)?;
         match Note::decode(found.note, at) {
@@ -147,17 +147,30 @@ impl Table {
         }
     }
 
-    /// The disk and the sector there of a range that lies on it as it is.
-    #[inline]
-    pub(crate) fn straight(&self, at: Sector, count: Sectors) -> Option<(&Disk, Sector)> {
-        let Some(Place::Straight { lower: Lower::Disk(open), sector, left }) = self.place(at)
-        else {
-            return None;
-        };
+    /// The disk and the sector there of a range to be read or written that lies on it in order.
+    #[inline(always)]
+    pub(crate) fn straight(&self, op: Op, at: Sector, count: Sectors) -> Option<(&Disk, Sector)> {
         let unit = u64::from(self.sector_size) / SECTOR_SIZE;
-        let whole = (at.0 | count.0) & unit.saturating_sub(1) == 0;
-        // That the disk takes it all was checked when the note was made.
-        (count <= left && whole && !count.is_zero()).then_some((&open.disk, sector))
+        if count.is_zero() || (at.0 | count.0) & unit.saturating_sub(1) != 0 {
+            return None;
+        }
+        match self.place(at)? {
+            // That the disk takes it all was checked when the note was made.
+            Place::Straight { lower: Lower::Disk(open), sector, left } if count <= left => {
+                Some((&open.disk, sector))
+            }
+            Place::Straight { .. } => None,
+            Place::Asked(segment) => segment.straight(op, at, count),
+        }
+    }
+
+    /// A request that `straight` gave a place failed there.
+    pub(crate) fn failed(&self, op: Op, at: Sector, count: Sectors, errno: Errno) {
+        if let Some(Place::Asked(segment)) = self.place(at)
+            && segment.target.watches()
+        {
+            segment.target.failed(segment.range(op, at, count), errno);
+        }
     }
 
     /// All segments.
@@ -207,6 +220,26 @@ impl Segment {
     #[must_use]
     pub const fn length(&self) -> Sectors {
         Sectors(self.end.saturating_sub(self.start))
+    }
+
+    const fn range(&self, op: Op, at: Sector, count: Sectors) -> Range {
+        Range { op, at: Sector(at.0.saturating_sub(self.start)), count, piece: 0 }
+    }
+
+    /// As [`Table::straight`], for a target that may be asked twice about the same range.
+    #[inline(never)]
+    fn straight(&self, op: Op, at: Sector, count: Sectors) -> Option<(&Disk, Sector)> {
+        if !op.has_data() || !self.target.computes() || at.checked_add(count)?.0 > self.end {
+            return None;
+        }
+        match self.target.map(self.range(op, at, count)) {
+            Mapping::To { lower: Lower::Disk(open), sector, count: there }
+                if count <= there && open.disk.takes(sector, count) =>
+            {
+                Some((&open.disk, sector))
+            }
+            _ => None,
+        }
     }
 
     /// Into how many pieces `op` falls here.

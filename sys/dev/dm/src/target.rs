@@ -137,9 +137,10 @@ pub trait Target: Send + Sync {
         false
     }
 
-    /// True if `map` may be asked where to write in a system that has crashed: it computes,
-    /// and takes no lock and keeps nothing.
-    fn dumps(&self) -> bool {
+    /// True if `map` only computes: it takes no lock, keeps nothing, and to be asked changes
+    /// nothing. Then it is asked in a system that has crashed, too, where to write; and a request
+    /// that it maps to one place may go there as it is.
+    fn computes(&self) -> bool {
         false
     }
 

@@ -71,7 +71,7 @@ fn below(table: &Table, at: Sector, count: Sectors) -> Result<(&Lower, Sector, S
     let segment = match table.place(at) {
         None => return Err(Errno::EINVAL),
         Some(Place::Straight { lower, sector, left }) => return Ok((lower, sector, left)),
-        Some(Place::Asked(segment)) if segment.target.dumps() => segment,
+        Some(Place::Asked(segment)) if segment.target.computes() => segment,
         Some(Place::Asked(_)) => return Err(Errno::ENODEV),
     };
     let range = Range {

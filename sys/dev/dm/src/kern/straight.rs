@@ -14,12 +14,14 @@ pub struct Straight<'a> {
     device: &'a Device,
     slot: usize,
     op: Op,
+    at: Sector,
     count: Sectors,
 }
 
 impl<'a> Straight<'a> {
     /// Strategy context. The disk's handle and where on it the range lies, if it is one range
     /// there and the device does this now.
+    #[inline(always)]
     pub(crate) fn find(
         device: &'a Device,
         op: Op,
@@ -27,20 +29,32 @@ impl<'a> Straight<'a> {
         count: Sectors,
     ) -> Option<(Self, core::ptr::NonNull<()>, Sector)> {
         let slot = device.gate.enter()?;
-        let straight = Self { device, slot, op, count };
+        let straight = Self { device, slot, op, at, count };
         if op.writes() && device.readonly() {
             return None;
         }
         // SAFETY: the gate counts us (type invariant).
         let table = unsafe { device.live.counted() }?;
-        let (disk, sector) = table.straight(at, count)?;
+        let (disk, sector) = table.straight(op, at, count)?;
         Some((straight, disk.info().handle, sector))
     }
 
     /// Completion context. The request is over.
     #[inline]
     pub fn end(self, errno: Option<Errno>) {
+        if let Some(errno) = errno {
+            self.tell(errno);
+        }
         self.device.stats.count(self.slot, self.op, self.count, errno.is_some());
+    }
+
+    /// Tells the target of an error.
+    #[cold]
+    fn tell(&self, errno: Errno) {
+        // SAFETY: the gate counts us (type invariant), so it is still the table of `find`.
+        if let Some(table) = unsafe { self.device.live.counted() } {
+            table.failed(self.op, self.at, self.count, errno);
+        }
     }
 }
 

@@ -160,7 +160,7 @@ impl Target for Striped {
         true
     }
 
-    fn dumps(&self) -> bool {
+    fn computes(&self) -> bool {
         true
     }
 

@@ -202,7 +202,7 @@ impl Target for Switch {
         Ok(())
     }
 
-    fn dumps(&self) -> bool {
+    fn computes(&self) -> bool {
         true
     }
 }

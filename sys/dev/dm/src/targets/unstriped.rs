@@ -66,7 +66,7 @@ impl Target for Unstriped {
         slice::from_ref(&self.lower)
     }
 
-    fn dumps(&self) -> bool {
+    fn computes(&self) -> bool {
         true
     }
 }

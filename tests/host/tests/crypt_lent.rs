@@ -200,6 +200,7 @@ fn a_lent_aes_with_a_fault_is_left_alone_and_told_of() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "too much to encrypt in an interpreter")]
 fn a_fault_in_what_a_table_does_not_need_does_not_matter() {
     let lent = fake(Fault::LongKeys);
     let world = world(lent);

@@ -152,11 +152,8 @@ fn lock(folder: &Path) -> io::Result<File> {
 /// would go with the folder.
 fn clear(parent: &Path) {
     let entries = fs::read_dir(parent).into_iter().flatten().flatten();
-    for folder in entries.filter_map(|entry| {
-        let name = entry.file_name().into_string().ok()?;
-        let process = name.strip_prefix(NAME)?.split('.').next()?.to_owned();
-        (!Path::new("/proc").join(process).exists()).then(|| entry.path())
-    }) {
+    let ours = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().starts_with(NAME);
+    for folder in entries.filter(ours).map(|entry| entry.path()) {
         if let Ok(lock) = lock(&folder) {
             if let Some(nodes) = nodes(&folder, &lock) {
                 let _ = fs::remove_dir_all(nodes);
@@ -247,14 +244,13 @@ mod tests {
             fs::create_dir(&folder).unwrap();
             folder
         };
-        // No process has such a number.
-        let [dead, full, held] = [9, 8, 7].map(|nr| make(&format!("{NAME}99999999{nr}.1")));
-        let (mine, alive) = (make("else"), make(&format!("{NAME}1")));
+        let [dead, full, held] = [9, 8, 7].map(|nr| make(&format!("{NAME}{nr}.1")));
+        let mine = make("else");
         fs::write(full.join("file"), "").unwrap();
         let lock = lock(&held).unwrap();
         clear(parent.path());
         assert!(!dead.exists());
-        assert!([&full, &held, &mine, &alive].iter().all(|folder| folder.exists()));
+        assert!([&full, &held, &mine].iter().all(|folder| folder.exists()));
         drop(lock);
         clear(parent.path());
         assert!(!held.exists() && full.exists());

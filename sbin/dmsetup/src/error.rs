@@ -66,6 +66,12 @@ impl Fail {
     }
 }
 
+/// What the system says, without the number that Rust adds.
+pub fn reason(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split_once(" (os error").map_or(text.as_str(), |(reason, _)| reason).into()
+}
+
 impl From<io::Error> for Fail {
     fn from(error: io::Error) -> Self {
         Self::Output(error)

@@ -46,6 +46,13 @@ fn tables_come_from_files_and_standard_input() {
         refused(&shell, "create four /no/such/table"),
         "Couldn't open '/no/such/table' for reading.\nCommand failed.\n"
     );
+    for (line, input) in
+        [("create four", ""), ("create four --table ''", ""), ("create four", "#\n")]
+    {
+        let output = shell.run_with(line, input);
+        assert!(output.err.contains("reload ioctl on four "), "{line}: {output:?}");
+        assert_eq!((output.status, shell.run("info four").status), (1, 1), "{line}");
+    }
     let output = shell.run_with("create four", "0 8 zero\nnonsense\n");
     assert_eq!(output.err, "Invalid format on line 2 of table on stdin.\nCommand failed.\n");
 }
@@ -73,6 +80,11 @@ fn devices_are_named_in_every_way() {
     assert_eq!(
         refused(&shell, "create a/b --table '0 8 zero'"),
         "Name \"a/b\" invalid. It contains \"/\".\nCommand failed.\n"
+    );
+    let long = "n".repeat(128);
+    assert_eq!(
+        refused(&shell, &format!("create {long} --table '0 8 zero'")),
+        format!("Name \"{long}\" too long.\nCommand failed.\n")
     );
     for line in ["remove", "suspend", "clear", "wipe_table", "rename x", "wait"] {
         assert_eq!(refused(&shell, line), "No device specified.\nCommand failed.\n", "{line}");
@@ -179,7 +191,8 @@ fn status_and_lists_are_filtered_by_target() {
     assert_eq!(shell.ok("status"), "e: 0 8 error \nn: \nz: 0 8 zero \n");
     shell.ok("ls --exec true");
     shell.ok("ls --exec false --target zero");
-    assert!(refused(&shell, "ls --exec /no/such/command").contains("/no/such/command: No such"));
+    let error = refused(&shell, "ls --exec /no/such/command --target zero");
+    assert_eq!(error, "/no/such/command: No such file or directory\nCommand failed.\n");
 }
 
 #[test]

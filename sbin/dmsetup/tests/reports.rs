@@ -71,6 +71,9 @@ fn rows_are_sorted_by_keys() {
             "{keys}"
         );
     }
+    let output = shell.run("info -c --noheadings -o name -O minor,-minor");
+    assert_eq!(output.out, "base\na-top\nb-top\n");
+    assert_eq!(output.err, "dm_report: Ignoring duplicate sort field: minor.\n");
 }
 
 #[test]
@@ -121,7 +124,16 @@ fn a_wrong_selection_is_explained() {
     let unknown = shell.run("info -c -S nosuch=1").err;
     assert!(unknown.starts_with("Mapped Device Name Fields\n"), "{unknown}");
     assert!(unknown.contains("Unrecognised selection field: nosuch\n"), "{unknown}");
-    assert_eq!(shell.run("info -c -S help").status, 0);
+    assert!(!unknown.contains("Selection operands"), "{unknown}");
+    for selection in ["open%1", "name>1", "open since 1"] {
+        let wrong = shell.run(&format!("info -c -S '{selection}'")).err;
+        assert!(wrong.starts_with("Selection operands\n"), "{wrong}");
+        assert!(wrong.contains(&format!("Selection syntax error at '{selection}'.\n")), "{wrong}");
+    }
+    let help = shell.run("info -c -S help");
+    assert_eq!(help.status, 0);
+    assert!(help.err.contains("Mapped Device Name Fields\n"), "{}", help.err);
+    assert!(help.err.contains("Selection operands\n"), "{}", help.err);
 }
 
 #[test]

@@ -284,6 +284,9 @@ mod driver {
         table: &[SegmentSpec],
     ) -> Result<Vec<SegmentSpec>, Failure> {
         assert!(state.devices.contains_key(&minor));
+        if table.is_empty() {
+            return Err(Failure::new(Errno::EINVAL, "the table has no segments"));
+        }
         let mut resolved = Vec::new();
         let mut end = 0;
         for (nr, segment) in table.iter().enumerate() {

@@ -7,7 +7,7 @@ use crate::options::Opt;
 use crate::report::Report;
 use crate::session::{Session, Subject};
 use crate::table_line::Source;
-use libdm::{Command, DevNo, Load, NewDevice, Removal, SegmentSpec, Transition, Uuid};
+use libdm::{Command, DevNo, Errno, Load, NewDevice, Removal, SegmentSpec, Transition, Uuid};
 use zeroize::Zeroizing;
 
 pub fn create(session: &mut Session<'_>, call: &Call<'_>, _: &mut Report) -> Result<(), Fail> {
@@ -45,6 +45,9 @@ fn new_device(
     let uuid = uuid.map(Uuid::new).transpose().map_err(libdm::Error::from)?;
     let name = session.mangled(name)?;
     let refused = |error| match error {
+        libdm::Error::Argument(failure) if failure.errno == Errno::ENAMETOOLONG => {
+            Fail::Because(format!("Name \"{name}\" too long."))
+        }
         libdm::Error::Argument(failure) => Subject::named(name.as_str())
             .refused(libdm::Error::Refused { command: Command::Create, failure }),
         error => error.into(),

@@ -2,7 +2,7 @@
 
 use super::{Call, explain_missing, for_named_or_all, ls};
 use crate::concise::Entry;
-use crate::error::Fail;
+use crate::error::{Fail, reason};
 use crate::options::Opt;
 use crate::report::Report;
 use crate::session::{Session, Subject};
@@ -111,7 +111,7 @@ fn listed(session: &mut Session<'_>, info: &Info) -> Result<(), Fail> {
     let node = session.dev_dir.join("mapper").join(&info.name);
     // How the command ends is between it and the user.
     let started = process::Command::new(program).args(words).arg(node).status();
-    started.map(drop).map_err(|error| Fail::Because(format!("{program}: {error}")))
+    started.map(drop).map_err(|error| Fail::Because(format!("{program}: {}", reason(&error))))
 }
 
 /// Writes zeros over keys. A key that is only named, with `:`, is none.

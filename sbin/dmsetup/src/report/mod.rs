@@ -14,6 +14,7 @@ use layout::Layout;
 use libdm::{Dependency, Info};
 use select::Selection;
 use std::cmp::Ordering;
+use std::io::{self, Write};
 use std::rc::Rc;
 
 /// What a field holds.
@@ -117,7 +118,9 @@ impl Report {
             let id = key.strip_prefix(['-', '+']).unwrap_or(key);
             match fields::find(id, all) {
                 Found::Fields(found) => {
-                    report.sort.extend(found.into_iter().map(|field| (field, descending)));
+                    for field in found {
+                        report.sort_by(field, descending, &mut *session.err)?;
+                    }
                 }
                 Found::Help => return report.only_help(session),
                 Found::Nothing => {
@@ -129,7 +132,8 @@ impl Report {
         match Selection::parse(&selection) {
             Ok(selection) => report.selection = selection,
             Err(select::Wrong::Help) => {
-                select::print_help(&mut *session.err)?;
+                fields::print_types(&mut *session.err)?;
+                write!(session.err, "{}", select::LANGUAGE)?;
                 report.help = true;
             }
             Err(select::Wrong::Because(why)) => {
@@ -137,12 +141,29 @@ impl Report {
                 return Err(Fail::Said);
             }
             Err(select::Wrong::Field(why)) => {
-                select::print_help(&mut *session.err)?;
+                fields::print_types(&mut *session.err)?;
                 writeln!(session.err, "{why}")?;
+                return Err(Fail::Said);
+            }
+            Err(select::Wrong::Operator(why)) => {
+                writeln!(session.err, "{}{why}", select::LANGUAGE)?;
                 return Err(Fail::Said);
             }
         }
         Ok(report)
+    }
+
+    fn sort_by(
+        &mut self,
+        field: &'static Field,
+        descending: bool,
+        err: &mut dyn Write,
+    ) -> io::Result<()> {
+        if self.sort.iter().any(|(known, _)| known.id == field.id) {
+            return writeln!(err, "dm_report: Ignoring duplicate sort field: {}.", field.id);
+        }
+        self.sort.push((field, descending));
+        Ok(())
     }
 
     fn only_help(mut self, session: &mut Session<'_>) -> Result<Self, Fail> {

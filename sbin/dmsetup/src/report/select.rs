@@ -3,7 +3,6 @@
 use super::fields::{self, Field};
 use super::{Row, Value};
 use regex_lite::Regex;
-use std::io::{self, Write};
 
 /// Which rows are wanted.
 #[derive(Debug)]
@@ -29,8 +28,10 @@ pub enum Wrong {
     Help,
     /// These lines.
     Because(String),
-    /// These lines, after the help.
+    /// These lines, after the fields.
     Field(String),
+    /// These lines, after the operators.
+    Operator(String),
 }
 
 impl Selection {
@@ -159,13 +160,13 @@ impl<'a> Parser<'a> {
         let comparison = COMPARISONS.iter().find(|word| self.rest.starts_with(**word));
         let Some(comparison) = comparison else {
             let why = format!("Unrecognised comparison operator: {}", self.rest);
-            return Err(Wrong::Field(syntax(&why, start)));
+            return Err(Wrong::Operator(syntax(&why, start)));
         };
         self.rest = self.rest.get(comparison.len()..).unwrap_or_default();
         match *comparison {
             "since" | "after" | "until" | "before" => {
                 let why = format!("Operator can be used only with time fields: {start}");
-                Err(Wrong::Field(syntax(&why, start)))
+                Err(Wrong::Operator(syntax(&why, start)))
             }
             "=~" | "!~" if field.is_number => Err(Wrong::Because(format!(
                 "dm_report: incompatible comparison type for selection field {}",
@@ -180,7 +181,7 @@ impl<'a> Parser<'a> {
             }
             _ => {
                 let why = "Operator can be used only with number, size, time or percent fields";
-                Err(Wrong::Field(syntax(&format!("{why}: {start}"), start)))
+                Err(Wrong::Operator(syntax(&format!("{why}: {start}"), start)))
             }
         }
     }
@@ -259,13 +260,8 @@ fn syntax(why: &str, at: &str) -> String {
     format!("{why}\nSelection syntax error at '{at}'.\nUse 'help' for selection to get more help.")
 }
 
-/// Prints the fields with their types, and the language.
-pub fn print_help(out: &mut dyn Write) -> io::Result<()> {
-    fields::print_types(out)?;
-    out.write_all(HELP.as_bytes())
-}
-
-const HELP: &str = "\
+/// What a selection is made of.
+pub const LANGUAGE: &str = "\
 Selection operands
 ------------------
   field               - Reporting field.

@@ -10,7 +10,7 @@
 use dm::kern::disk::Op;
 use dm_protocol::{Action, Errno, Flags, Request, key};
 use dm_tests::snapshot::{everything, lines};
-use dm_tests::wire::{errno, number, stock, stock_on};
+use dm_tests::wire::{errno, number, stock, stock_on, text};
 use dm_tests::{DiskSpec, Mode, SYS, World};
 use std::sync::Arc;
 
@@ -150,6 +150,7 @@ fn a_device_that_is_open_is_not_removed() {
     let reply = world.ask(&SYS, stock_on("remove", "d"));
     assert_eq!(errno(&reply), Errno::EBUSY.number() as u64);
     assert_eq!(number(&reply, key::OPEN_COUNT), 1);
+    assert_eq!(text(&reply, key::ERROR), "d is in use, open count 1");
     device.read(0, 8).expect("still there");
 }
 

@@ -474,7 +474,7 @@ fn may_leave(state: &mut State, at_close: bool) -> Result<bool, Failure> {
             state.remove_at_close = true;
             return Ok(false);
         }
-        let message = format!("{} is open {} times", state.name, state.opens);
+        let message = format!("{} is in use, open count {}", state.name, state.opens);
         return Err(Failure::new(Errno::EBUSY, message));
     }
     Ok(true)

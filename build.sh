@@ -353,12 +353,12 @@ cmd_fuzz() { ## fuzz targets of tests/fuzz: fuzz [seconds each, 60] [names]
 	[ "$fuzz_failed" -eq 0 ]
 }
 
-cmd_miri() { ## the driver under Miri, which finds undefined behaviour; arguments go to cargo test
+cmd_miri() { ## the driver and libdm under Miri, which finds undefined behaviour; arguments go to cargo test
 	cargo +nightly miri --version >/dev/null 2>&1 || {
 		echo "SKIPPED: there is no Miri; rustup component add miri rust-src --toolchain nightly"
 		exit 77
 	}
-	[ $# -gt 0 ] || set -- --package dm-protocol --package dm-tests
+	[ $# -gt 0 ] || set -- --package dm-protocol --package dm-tests --package libdm --tests
 	MIRIFLAGS="-Zmiri-disable-isolation ${MIRIFLAGS:-}" cargo +nightly miri test "$@"
 }
 

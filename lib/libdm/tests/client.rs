@@ -164,6 +164,7 @@ fn serve(stream: &mut UnixStream, model: &Model) {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "an interpreter has no sockets of this kind")]
 fn many_commands_travel_over_one_connection() {
     let directory = Directory::new("socket");
     let listener = UnixListener::bind(directory.0.join("mapper/control")).expect("a socket");
@@ -180,6 +181,7 @@ fn many_commands_travel_over_one_connection() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "an interpreter has no sockets of this kind")]
 fn a_server_that_hangs_up_is_an_error_of_the_channel() {
     let directory = Directory::new("hangup");
     let listener = UnixListener::bind(directory.0.join("mapper/control")).expect("a socket");

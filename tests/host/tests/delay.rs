@@ -76,6 +76,7 @@ fn wrong_arguments_are_refused_with_a_reason_and_change_nothing() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "an interpreter takes longer than what is waited for")]
 fn each_kind_waits_its_own_time_and_goes_its_own_way() {
     let world = World::new();
     let disks = disks(&world);
@@ -183,6 +184,7 @@ fn order(words: &str) -> Vec<u64> {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "an interpreter takes longer than what is waited for")]
 fn requests_of_one_delay_keep_their_order_and_jitter_changes_it() {
     let in_order: Vec<u64> = (0..12).collect();
     assert_eq!(order("@0 0 20"), in_order);

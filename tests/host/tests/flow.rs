@@ -68,7 +68,8 @@ fn a_resume_ends_however_many_requests_come() {
     }
     over.store(true, Ordering::SeqCst);
     users.into_iter().for_each(|user| user.join().expect("no surprise"));
-    assert!(longest < Duration::from_secs(5), "a resume took {longest:?}");
+    let most = Duration::from_secs(if cfg!(miri) { 60 } else { 5 });
+    assert!(longest < most, "a resume took {longest:?}");
     println!("the longest resume took {longest:?}");
 }
 

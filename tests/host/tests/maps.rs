@@ -99,7 +99,9 @@ fn name((disk, sector): Place) -> u8 {
 fn every_range(device: &Device, disks: &Disks, places: &[Option<Place>]) {
     let size = places.len();
     for at in 0..size {
-        for count in 1..=size - at {
+        // The first sector alone, and all to the end: what is cut, and what is not.
+        let step = if cfg!(miri) { size.saturating_sub(at + 1).max(1) } else { 1 };
+        for count in (1..=size - at).step_by(step) {
             let range = &places[at..at + count];
             disks.fill();
             let read = device.read(at as u64, count as u64).expect("a read");

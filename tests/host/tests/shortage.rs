@@ -14,6 +14,7 @@ fn write_every_other(origin: &Device, sectors: std::ops::Range<u64>) {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "thousands of copies are too many for an interpreter")]
 fn a_snapshot_without_memory_for_its_copies_becomes_invalid_and_its_origin_goes_on() {
     let world = World::new();
     let (disk, cow) = (world.disk(4096), world.disk(8192));

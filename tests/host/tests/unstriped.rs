@@ -49,7 +49,9 @@ fn a_stripe_that_ends_with_the_device_is_taken_and_one_sector_more_is_not() {
 
 #[test]
 fn every_small_stripe_holds_what_its_disk_holds() {
-    for (stripes, chunk) in (1..5).flat_map(|stripes| (1..5).map(move |chunk| (stripes, chunk))) {
+    let sizes = if cfg!(miri) { 2..4 } else { 1..5 };
+    let chunks = |stripes| sizes.clone().map(move |chunk| (stripes, chunk));
+    for (stripes, chunk) in sizes.clone().flat_map(chunks) {
         let world = World::new();
         let rows = 3;
         let disks: Vec<_> = (0..stripes).map(|_| world.disk(chunk * rows)).collect();

@@ -41,6 +41,7 @@ fn all_equal(world: &World) -> bool {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "so many layers are too much for an interpreter")]
 fn requests_and_copying_move_on_without_any_memory() {
     let world = World::new();
     let disks = stack(&world);

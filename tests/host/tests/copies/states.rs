@@ -255,9 +255,14 @@ fn the_thread_sleeps_while_copies_are_under_way() {
 
 #[test]
 fn every_command_ends_in_every_state() {
-    for kind in &KINDS {
-        for state in STATES {
-            DEEDS.into_iter().for_each(|deed| try_one(kind, state, deed));
+    // For an interpreter each state once, with another command and kind.
+    let mine = |kind: usize, state: usize, deed: usize| {
+        !cfg!(miri) || (kind == state % KINDS.len() && deed == state % DEEDS.len())
+    };
+    for (k, kind) in KINDS.iter().enumerate() {
+        for (s, state) in STATES.into_iter().enumerate() {
+            let deeds = DEEDS.into_iter().enumerate().filter(|(d, _)| mine(k, s, *d));
+            deeds.for_each(|(_, deed)| try_one(kind, state, deed));
         }
     }
 }

@@ -10,6 +10,7 @@ use core::alloc::Layout;
 use core::ffi::c_int;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use dm::driver::Opened;
 use dm::kern::cell::{IoCell, IoRequest};
 use dm::kern::disk::Op;
 use dm::kern::sync::SpinMutex;
@@ -77,10 +78,11 @@ impl Waiting {
     }
 }
 
-/// What a buffer asks for, or how it ends at once.
-pub enum Asked {
-    Range(IoRequest),
-    Over(Option<Errno>),
+/// What a buffer asks for, and of whom.
+pub struct Asked {
+    pub unit: &'static Unit,
+    pub opened: &'static Opened,
+    pub request: IoRequest,
 }
 
 impl Requests {
@@ -119,7 +121,15 @@ impl Requests {
                 return true;
             };
             self.count.fetch_sub(1, Ordering::SeqCst);
-            begin(glue, memory.cast(), bp);
+            // SAFETY: ours until `biodone`.
+            match asked(glue, unsafe { bp.as_ref() }) {
+                Ok(asked) => begin(memory.cast(), bp, asked),
+                Err(over) => {
+                    // SAFETY: from this pool, unused.
+                    unsafe { self.pool.put(memory) };
+                    finish(bp, 0, over);
+                }
+            }
         }
         false
     }
@@ -135,11 +145,15 @@ pub unsafe extern "C" fn strategy(bp: *mut buf) {
     let buffer = unsafe { bp.as_mut() };
     buffer.b_resid = buffer.b_bcount;
     let Some(glue) = glue::get() else { return finish(bp, 0, Some(Errno::ENXIO)) };
-    if straight::send(glue, bp) {
+    let asked = match asked(glue, buffer) {
+        Ok(asked) => asked,
+        Err(over) => return finish(bp, 0, over),
+    };
+    if straight::send(glue, bp, &asked) {
         return;
     }
     match glue.requests.pool.get() {
-        Some(memory) => begin(glue, memory.cast(), bp),
+        Some(memory) => begin(memory.cast(), bp, asked),
         None => {
             glue.requests.queue(bp);
             // All memory may have come back meanwhile.
@@ -149,18 +163,9 @@ pub unsafe extern "C" fn strategy(bp: *mut buf) {
 }
 
 /// Strategy or completion context.
-fn begin(glue: &'static Glue, memory: NonNull<Request>, bp: NonNull<buf>) {
-    // SAFETY: ours until `biodone`.
-    let buffer = unsafe { bp.as_ref() };
-    let unit = glue.units.find(device(buffer.b_dev).0);
-    let opened = unit.and_then(Unit::opened);
-    let (Some(unit), Some(opened)) = (unit, opened) else {
-        return refuse(glue, memory, bp, Some(Errno::ENXIO));
-    };
-    let request = match asked(buffer, unit.size()) {
-        Asked::Range(request) => request,
-        Asked::Over(errno) => return refuse(glue, memory, bp, errno),
-    };
+#[inline(never)]
+fn begin(memory: NonNull<Request>, bp: NonNull<buf>, asked: Asked) {
+    let Asked { unit, opened, request } = asked;
     let cell = IoCell::new(IoRequest { context: memory.as_ptr().cast(), ..request });
     // SAFETY: memory for a request, ours alone.
     unsafe { memory.as_ptr().write(Request { cell, bp, unit }) };
@@ -170,28 +175,25 @@ fn begin(glue: &'static Glue, memory: NonNull<Request>, bp: NonNull<buf>) {
     unsafe { opened.strategy(memory.cast()) };
 }
 
-fn refuse(glue: &'static Glue, memory: NonNull<Request>, bp: NonNull<buf>, errno: Option<Errno>) {
-    // SAFETY: from this pool, unused.
-    unsafe { glue.requests.pool.put(memory.cast()) };
-    finish(bp, 0, errno);
-    glue.requests.drain(glue);
-}
-
-/// What a buffer asks for: cut at the end of the device, where nothing more is there to read.
-#[inline]
-pub fn asked(buffer: &buf, size: Sectors) -> Asked {
+/// Any context. What a buffer asks for, cut at the end of the device, where nothing more is
+/// there to read; or how it ends at once.
+#[inline(always)]
+fn asked(glue: &'static Glue, buffer: &buf) -> Result<Asked, Option<Errno>> {
+    let unit = glue.units.find(device(buffer.b_dev).0).ok_or(Some(Errno::ENXIO))?;
+    let opened = unit.opened().ok_or(Some(Errno::ENXIO))?;
+    let size = unit.size();
     let (Ok(sector), Ok(bytes)) = (u64::try_from(buffer.b_blkno), u64::try_from(buffer.b_bcount))
     else {
-        return Asked::Over(Some(Errno::EINVAL));
+        return Err(Some(Errno::EINVAL));
     };
     let left = size.0.saturating_sub(sector);
     if bytes == 0 || sector == size.0 {
-        return Asked::Over(None);
+        return Err(None);
     }
     if bytes % SECTOR_SIZE != 0 || sector > size.0 {
-        return Asked::Over(Some(Errno::EINVAL));
+        return Err(Some(Errno::EINVAL));
     }
-    Asked::Range(IoRequest {
+    let request = IoRequest {
         op: if buffer.b_flags & sys::B_READ == 0 { Op::Write } else { Op::Read },
         fua: durable(buffer.b_flags),
         sector: Sector(sector),
@@ -199,7 +201,8 @@ pub fn asked(buffer: &buf, size: Sectors) -> Asked {
         data: buffer.b_data.cast(),
         done,
         context: ptr::null_mut(),
-    })
+    };
+    Ok(Asked { unit, opened, request })
 }
 
 /// Strategy or completion context. A request is over.

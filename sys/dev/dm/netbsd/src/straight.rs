@@ -122,15 +122,11 @@ impl Drop for Set {
 }
 
 /// Strategy context. False if the request has to go another way.
-#[inline]
-pub fn send(glue: &'static Glue, bp: NonNull<buf>) -> bool {
+#[inline(always)]
+pub fn send(glue: &'static Glue, bp: NonNull<buf>, asked: &Asked) -> bool {
+    let &Asked { unit, opened, request: ref asked } = asked;
     // SAFETY: ours until `biodone`.
     let buffer = unsafe { bp.as_ref() };
-    let Some(unit) = glue.units.find(crate::devsw::device(buffer.b_dev).0) else { return false };
-    let (Some(opened), Asked::Range(asked)) = (unit.opened(), request::asked(buffer, unit.size()))
-    else {
-        return false;
-    };
     let bytes = asked.count.0 * SECTOR_SIZE;
     if asked.fua || bytes > u64::from(sys::MAXPHYS) || sys::cpu_softintr_p() {
         return false;

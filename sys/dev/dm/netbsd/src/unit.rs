@@ -141,6 +141,7 @@ impl Unit {
     }
 
     /// Any context. A request begins.
+    #[inline(always)]
     pub fn busy(&self) {
         let _counters = self.counters.lock();
         // SAFETY: attached, and the counters are ours.
@@ -148,6 +149,7 @@ impl Unit {
     }
 
     /// Any context. A request has ended.
+    #[inline(always)]
     pub fn unbusy(&self, bytes: c_int, read: bool) {
         let _counters = self.counters.lock();
         // SAFETY: attached, and the counters are ours.

@@ -70,7 +70,8 @@ pub struct FileDisk {
 
 /// A failure of a path, as a sentence.
 pub fn failure(path: &str, error: &io::Error) -> Failure {
-    Failure::new(errno::from_io(error), path)
+    let errno = errno::from_io(error);
+    Failure::new(errno, format!("{path}: {errno}"))
 }
 
 /// Opens a file; for writing, nobody else may have it for that.

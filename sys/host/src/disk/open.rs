@@ -179,6 +179,15 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_is_missing_is_refused_with_its_path_and_the_reason() {
+        let dir = tempfile::tempdir().unwrap();
+        let missing = dir.path().join("none").to_str().unwrap().to_owned();
+        let failure = refusal(&missing);
+        assert_eq!(failure.errno, Errno::ENOENT);
+        assert_eq!(failure.message, format!("{missing}: No such file or directory"));
+    }
+
+    #[test]
     fn an_image_named_from_here_is_told_of_by_its_whole_path() {
         let dir = tempfile::tempdir_in(".").unwrap();
         let image = dir.path().join("image");

@@ -176,7 +176,9 @@ a_mirror_of_raidframe_body() {
 	END
 	raidctl -C raid.conf raid0 >said 2>&1 || atf_fail "raidctl -C: $(cat said)"
 	raidctl -I 4711 raid0 >said 2>&1 || atf_fail "raidctl -I: $(cat said)"
+	# While RAIDframe makes the halves equal it may overwrite what comes meanwhile.
 	raidctl -i raid0 >said 2>&1
+	until raidctl -p raid0 2>&1 | grep -q "status: clean"; do sleep 1; done
 	dd if=/dev/urandom of=data bs=64k count=16 2>/dev/null
 	dd if=data of=/dev/rraid0d bs=64k 2>/dev/null || atf_fail "a write"
 	same data "$(sectors /dev/rraid0d 0 2048)" "$(sectors data 0 2048)"

@@ -25,6 +25,36 @@ pub struct Wanted {
     pub rigid: bool,
 }
 
+impl Wanted {
+    /// The first superblock of a member: a draft, and nothing has failed or lags behind.
+    pub const fn superblock(&self, position: u32) -> Superblock {
+        let Self { level, layout, chunk, members, each, length, .. } = *self;
+        Superblock {
+            extended: true,
+            unknown: (0, 0),
+            members,
+            position,
+            events: 0,
+            failed: [0; 4],
+            recovered: NOWHERE,
+            synced: NOWHERE,
+            level,
+            layout,
+            chunk,
+            flags: 0,
+            reshape: NOWHERE,
+            new_level: level,
+            new_layout: layout,
+            new_chunk: chunk,
+            delta: 0,
+            array_sectors: length,
+            data_offset: 0,
+            new_data_offset: 0,
+            sectors: each,
+        }
+    }
+}
+
 /// What was found for a member.
 #[derive(Clone, Copy, Debug)]
 pub enum Seen {

@@ -5,7 +5,7 @@ use super::args::Args;
 use super::assemble::{Begin, Seen, Wanted, assemble};
 use super::metadata::seen;
 use super::show;
-use super::superblock::{NOWHERE, Superblock};
+use super::superblock::Superblock;
 use crate::event::Event;
 use crate::kern::disk::Op;
 use crate::kern::sync::atomic::{AtomicBool, Ordering};
@@ -84,38 +84,13 @@ impl Raid0 {
                 let Some(meta) = meta else { continue };
                 let sectors = Sectors(u64::from(meta.sector_size()) / SECTOR_SIZE);
                 let mut buffer = Buffer::new(sectors)?;
-                self.superblock(number as u32, draft).write(buffer.bytes_mut());
+                let first = self.wanted.superblock(number as u32);
+                let block = Superblock { events: u64::from(!draft), ..first };
+                block.write(buffer.bytes_mut());
                 meta.transfer(Op::Write, true, Sector(0), &mut buffer)?;
             }
         }
         Ok(())
-    }
-
-    fn superblock(&self, position: u32, draft: bool) -> Superblock {
-        let Wanted { level, layout, chunk, members, each, length, .. } = self.wanted;
-        Superblock {
-            extended: true,
-            unknown: (0, 0),
-            members,
-            position,
-            events: u64::from(!draft),
-            failed: [0; 4],
-            recovered: NOWHERE,
-            synced: NOWHERE,
-            level,
-            layout,
-            chunk,
-            flags: 0,
-            reshape: NOWHERE,
-            new_level: level,
-            new_layout: layout,
-            new_chunk: chunk,
-            delta: 0,
-            array_sectors: length,
-            data_offset: 0,
-            new_data_offset: 0,
-            sectors: each,
-        }
     }
 
     fn place(&self, sector: u64) -> Place {

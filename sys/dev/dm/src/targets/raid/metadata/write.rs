@@ -2,7 +2,6 @@
 
 use super::{Ledger, block_bytes};
 use crate::targets::copies::{self, Core, PAGE_SECTORS, Standing, bit};
-use crate::targets::raid::assemble::Wanted;
 use crate::targets::raid::bitmap::AT_SECTOR;
 use crate::targets::raid::superblock::{NOWHERE, Superblock};
 use dm_protocol::Sector;
@@ -114,29 +113,8 @@ impl Ledger {
                 core.geometry.floor(lacks)
             }
         };
-        let Wanted { level, layout, chunk, members, each, length, .. } = self.wanted;
-        Superblock {
-            extended: true,
-            unknown: (0, 0),
-            members,
-            position: number as u32,
-            events: self.events,
-            failed,
-            recovered,
-            synced: if clean { NOWHERE } else { 0 },
-            level,
-            layout,
-            chunk,
-            flags: 0,
-            reshape: NOWHERE,
-            new_level: level,
-            new_layout: layout,
-            new_chunk: chunk,
-            delta: 0,
-            array_sectors: length,
-            data_offset: 0,
-            new_data_offset: 0,
-            sectors: each,
-        }
+        let synced = if clean { NOWHERE } else { 0 };
+        let first = self.wanted.superblock(number as u32);
+        Superblock { events: self.events, failed, recovered, synced, ..first }
     }
 }

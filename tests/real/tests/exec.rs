@@ -130,22 +130,29 @@ END
     assert_eq!(words, expected);
 }
 
+/// A script of lvm commands with its own settings, beside a loop device of 64 MB, `$one`.
+fn on_one_disk(script: &str) -> String {
+    let before = "export LVM_SUPPRESS_FD_WARNINGS=1 LVM_SYSTEM_DIR=$PWD
+         truncate -s 64M one; mkdir locks
+         echo \"global/locking_dir=\\\"$PWD/locks\\\"\" >lvm.conf
+         one=$(losetup -f --show one); trap 'losetup -d $one' EXIT";
+    format!("{before}\n{script}")
+}
+
 #[test]
 fn lvm_finds_mapped_devices_by_the_names_they_have() {
     if !dm_skip::have("lvm") {
         return;
     }
-    let Some(said) = script(
-        "export LVM_SUPPRESS_FD_WARNINGS=1 LVM_SYSTEM_DIR=$PWD; truncate -s 64M one; mkdir locks
-         echo \"global/locking_dir=\\\"$PWD/locks\\\"\" >lvm.conf
-         one=$(losetup -f --show one); trap 'losetup -d $one' EXIT; group=dmn$$
+    let Some(said) = script(&on_one_disk(
+        "group=dmn$$
          dmsetup create under$$ --table \"0 129024 linear $one 2048\"
          vgcreate $group /dev/mapper/under$$ >/dev/null
          lvcreate -y -n l -L 8M --monitor n $group >/dev/null
          lvs --noheadings -o lv_size $group; dmsetup deps -o devname $group-l | grep -c under
          (lvremove -y $group; vgremove $group) >/dev/null
          dmsetup remove --retry under$$; dmsetup ls",
-    ) else {
+    )) else {
         return;
     };
     assert_eq!(said, "  8.00m\n1\nNo devices found\n");
@@ -156,13 +163,11 @@ fn volumes_left_active_leave_no_links_in_dev() {
     if !dm_skip::have("lvm") {
         return;
     }
-    let Some(said) = script(
-        "export LVM_SUPPRESS_FD_WARNINGS=1 LVM_SYSTEM_DIR=$PWD; truncate -s 64M one; mkdir locks
-         echo \"global/locking_dir=\\\"$PWD/locks\\\"\" >lvm.conf
-         one=$(losetup -f --show one); trap 'losetup -d $one' EXIT; group=dml$$
+    let Some(said) = script(&on_one_disk(
+        "group=dml$$
          (vgcreate $group $one; lvcreate -y -n l -L 8M --monitor n $group) >/dev/null 2>errors
          test -L /dev/$group/l && echo $group",
-    ) else {
+    )) else {
         return;
     };
     let folder = Path::new("/dev").join(said.trim());
